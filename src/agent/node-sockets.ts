@@ -42,10 +42,9 @@ export function nodeSockets({ options, opened, source, translator, log }: NodeSo
     ...{ balancer, clock: systemClock, faults },
     protocols: options.endTcp ? ['UDP', 'TCP'] : ['UDP'],
     networks: podNetworks === undefined ? undefined : () => networksIn(podNetworks),
-    isThere: (socket) => {
-      const { address, port } = socket.backend
-      return order.wants(socket) || translator.slices.names(parseAddress(address) ?? '', port, socket.protocol)
-    },
+    isWanted: (socket) => order.wants(socket),
+    isNamed: ({ protocol, backend: { address, port } }) =>
+      translator.slices.names(parseAddress(address) ?? '', port, protocol),
   })
   const close = (): void => {
     ends.stop()

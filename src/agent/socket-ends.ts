@@ -2,8 +2,9 @@
  * Ends sockets that were led to a backend which no slice names any more: nobody else would tell their owners, and a UDP
  * socket sends into nothing for ever. They ask anew, and are led to somebody who is there.
  *
- *     SocketOrder --lost--> after a while: this node's network, then the others, one in a turn of the loop
- *                                               '-> each that was led: wanted, or named by a slice? -no-> ended
+ *     SocketOrder --lost--> after a while: this node's network, then the others, a part in a turn of the loop
+ *                             ^                 '-> each that was led: wanted, or named by a slice? -no-> ended
+ *                             '-- named alone: a slice that loses it says so to no frontend ---'
  */
 import type { Clock } from '../clock/clock.ts'
 import { Due } from '../clock/due.ts'
@@ -15,6 +16,8 @@ import type { Faults } from './faults.ts'
 const graceMs = 2_000
 /** What failed, again. */
 const retryMs = 60_000
+/** Backends that slices name and no frontend has any more: nobody is told when the last slice lets them go. */
+const againMs = 10_000
 const fault = 'sockets of backends that are gone'
 const ownNetwork = 'of this node'
 const others = 'in pods'
@@ -24,8 +27,10 @@ export interface SocketEndsPorts {
   readonly protocols: readonly LedSocket['protocol'][]
   /** Other network namespaces than that of the node, by their paths; undefined: they are left alone. */
   readonly networks: (() => readonly string[]) | undefined
-  /** Whether anything still names the backend. */
-  readonly isThere: (socket: LedSocket) => boolean
+  /** Whether its frontend still has the backend. */
+  readonly isWanted: (socket: LedSocket) => boolean
+  /** Whether a slice still names the backend. */
+  readonly isNamed: (socket: LedSocket) => boolean
   readonly clock: Pick<Clock, 'after' | 'soon'>
   readonly faults: Pick<Faults, 'raise' | 'clear'>
 }
@@ -38,12 +43,23 @@ export interface EndedSockets {
   readonly areOfPods: boolean
 }
 
+/** How many were ended in each part of a network. */
+interface Parts {
+  readonly network: string | undefined
+  readonly rest: Iterator<number, undefined>
+}
+
 export class SocketEnds {
   readonly #ports: SocketEndsPorts
   readonly #begins: Due
   readonly #goesOn: Due
   /** Networks that are still to come; undefined: this node's own. */
   #queue: (string | undefined)[] = []
+  /** What is left of the network whose turn it is. */
+  #parts: Parts | undefined
+  /** What is under way began too early for what went since. */
+  #isAsked = false
+  #isLeft = false
   #count = 0
   #hasFailed = false
   #isStopped = false
@@ -68,9 +84,13 @@ export class SocketEnds {
     this.#isStopped = true
   }
 
-  /** What is under way began too early for what went since. */
   #begin(): void {
-    this.#hasFailed = false
+    // All have their turn, however often something goes meanwhile.
+    if (this.#queue.length > 0 || this.#parts !== undefined) {
+      this.#isAsked = true
+      return
+    }
+    this.#isAsked = this.#hasFailed = this.#isLeft = false
     this.#queue = [undefined]
     this.#try(others, () => this.#queue.push(...(this.#ports.networks?.() ?? [])))
     this.#goesOn.soon()
@@ -78,19 +98,38 @@ export class SocketEnds {
 
   #next(): void {
     if (this.#isStopped) return
-    const network = this.#queue.shift()
-    const isDone = this.#try(network === undefined ? ownNetwork : others, () => this.#end(network))
+    this.#parts ??= this.#partsOf(this.#queue.shift())
+    const { network, rest } = this.#parts
+    let isOver = true
+    const isDone = this.#try(network === undefined ? ownNetwork : others, () => {
+      const ended = rest.next().value
+      isOver = ended === undefined
+      this.#count += ended ?? 0
+    })
+    if (isOver) this.#parts = undefined
     // Who may not enter one may enter none.
     if (!isDone && network !== undefined) this.#queue = []
-    if (this.#queue.length > 0) return this.#goesOn.soon()
-    if (this.#hasFailed) return this.#begins.after(retryMs)
-    for (const whose of [ownNetwork, others]) this.#ports.faults.clear(fault, whose)
+    if (!isOver || this.#queue.length > 0) return this.#goesOn.soon()
+    if (!this.#hasFailed) for (const whose of [ownNetwork, others]) this.#ports.faults.clear(fault, whose)
+    if (this.#isAsked) this.#begins.after(graceMs)
+    else if (this.#hasFailed) this.#begins.after(retryMs)
+    else if (this.#isLeft) this.#begins.after(againMs)
   }
 
-  #end(network: string | undefined): void {
-    const { balancer, protocols, isThere } = this.#ports
-    for (const protocol of protocols)
-      this.#count += balancer.endSockets(protocol, (socket) => !isThere(socket), network)
+  #partsOf(network: string | undefined): Parts {
+    return { network, rest: this.#end(network) }
+  }
+
+  *#end(network: string | undefined): Generator<number, undefined> {
+    const { balancer, protocols } = this.#ports
+    for (const protocol of protocols) yield* balancer.endSockets(protocol, (socket) => this.#isGone(socket), network)
+  }
+
+  #isGone(socket: LedSocket): boolean {
+    if (this.#ports.isWanted(socket)) return false
+    if (!this.#ports.isNamed(socket)) return true
+    this.#isLeft = true
+    return false
   }
 
   #try(whose: string, work: () => void): boolean {

@@ -135,7 +135,9 @@ export class SocketOrder {
     const wanted =
       this.#wanted.get(frontendId(address, protocol, port)) ??
       this.#wanted.get(frontendId(anyNodeAddress[familyOfText(address)], protocol, port))
-    return wanted !== undefined && backendsOf(wanted).some((each) => placeOf(each) === placeOf(backend))
+    // Thousands of sockets may be asked for in a turn, of as many backends.
+    const isIt = (each: Backend): boolean => each.port === backend.port && each.address === backend.address
+    return wanted !== undefined && (wanted.backends.some(isIt) || wanted.resting?.some(isIt) === true)
   }
 
   /** At these a node port of any node is asked for. */

@@ -275,9 +275,14 @@ export interface SocketBalancer {
   choices(id: string): SocketChoice | undefined
   /**
    * Ends the sockets of a protocol for which `isGone` holds, in the network namespace at a path or in this node's own;
-   * answers how many. No other socket is touched.
+   * answers how many, in parts: so much is done each time that it is asked for the next one. No other socket is
+   * touched.
    */
-  endSockets(protocol: LedSocket['protocol'], isGone: (socket: LedSocket) => boolean, network?: string): number
+  endSockets(
+    protocol: LedSocket['protocol'],
+    isGone: (socket: LedSocket) => boolean,
+    network?: string,
+  ): Iterable<number>
   /** All that is wanted was written: programs of another schema, which served until now, go. Idempotent. */
   takeOver(): void
   /** Puts back what somebody else took away: programs, and what the agent after this one takes over. */

@@ -19,6 +19,29 @@ const led = { family: 48, pair: 52, bytes: 92 } as const
 /** A socket, and what it keeps: the frontend and its backend, two `struct endpoint`. */
 type Kept = readonly [socket: NamedSocket, pair: Uint8Array]
 
+/** Some microseconds each, and some tens of them. */
+const mostInPart = { looked: 2048, tried: 256 } as const
+
+/** Thousands of sockets may be led alike: each such kind is judged once. */
+class Gone {
+  readonly #isGone: (socket: LedSocket) => boolean
+  readonly #judged = new Map<string, boolean>()
+
+  constructor(isGone: (socket: LedSocket) => boolean) {
+    this.#isGone = isGone
+  }
+
+  has(each: Kept): boolean {
+    const kind = kindOf(each)
+    const known = this.#judged.get(kind)
+    if (known !== undefined) return known
+    const socket = ledBy(each)
+    const isNobody = socket !== undefined && this.#isGone(socket)
+    this.#judged.set(kind, isNobody)
+    return isNobody
+  }
+}
+
 export class LedSockets {
   readonly #storageFd: number
   readonly #object: BpfObject
@@ -32,21 +55,26 @@ export class LedSockets {
   }
 
   /** As {@link SocketBalancer.endSockets}. Throws ERR_SYSCALL. */
-  end(protocol: LedSocket['protocol'], isGone: (socket: LedSocket) => boolean, network?: string): number {
-    // Thousands of sockets may be led alike: each such kind is judged once.
-    const judged = new Map<string, boolean>()
-    const isEnded = (each: Kept): boolean => {
-      const kind = kindOf(each)
-      const known = judged.get(kind)
-      if (known !== undefined) return known
-      const socket = ledBy(each)
-      const isNobody = socket !== undefined && isGone(socket)
-      judged.set(kind, isNobody)
-      return isNobody
+  *end(protocol: LedSocket['protocol'], isGone: (socket: LedSocket) => boolean, network?: string): Generator<number> {
+    const listed = protocol === 'UDP' ? this.#udp() : this.#tcp()
+    let isOver = false
+    const part = (): number => {
+      // Judged anew in each part: the list may be of a while ago.
+      const gone = new Gone(isGone)
+      let [looked, tried, ended] = [0, 0, 0]
+      for (; looked < mostInPart.looked && tried < mostInPart.tried; looked++) {
+        const each = listed.next().value
+        if (each === undefined) {
+          isOver = true
+          break
+        }
+        if (!gone.has(each)) continue
+        tried++
+        if (endSocket(each[0])) ended++
+      }
+      return ended
     }
-    const end = (): number =>
-      (protocol === 'UDP' ? this.#udp() : this.#tcp()).filter((each) => isEnded(each) && endSocket(each[0])).length
-    return network === undefined ? end() : withinNetwork(network, end)
+    while (!isOver) yield network === undefined ? part() : withinNetwork(network, part)
   }
 
   close(): void {
@@ -54,21 +82,20 @@ export class LedSockets {
     this.#object.close()
   }
 
-  #udp(): readonly Kept[] {
+  /** Listed when the first one is asked for. */
+  *#udp(): Generator<Kept, undefined> {
     const all = readIterator(this.#iterator)
-    return Array.from({ length: Math.floor(all.length / led.bytes) }, (_, index): Kept => {
-      const record = all.subarray(index * led.bytes, (index + 1) * led.bytes)
+    for (let at = 0; at + led.bytes <= all.length; at += led.bytes) {
+      const record = all.subarray(at, at + led.bytes)
       const family = new DataView(record.buffer, record.byteOffset).getUint32(led.family, true)
-      const socket = { protocol: 'UDP', family, id: record.subarray(0, led.family) } as const
-      return [socket, record.subarray(led.pair)]
-    })
+      yield [{ protocol: 'UDP', family, id: record.subarray(0, led.family) }, record.subarray(led.pair)]
+    }
   }
 
-  #tcp(): readonly Kept[] {
+  *#tcp(): Generator<Kept, undefined> {
     const { frontend } = socketOffsets.socket_connected
-    return tcpSocketsWith(this.#storageFd)
-      .filter(([, kept]) => kept.length === socketSizes.connected)
-      .map(([socket, kept]): Kept => [socket, kept.subarray(frontend)])
+    for (const [socket, kept] of tcpSocketsWith(this.#storageFd))
+      if (kept.length === socketSizes.connected) yield [socket, kept.subarray(frontend)]
   }
 }
 

@@ -66,7 +66,7 @@ export function createFakeSockets(maps: SocketMaps = socketMemoryMaps()): Socket
     ...socketsOver(maps),
     status: { cgroup: '/sys/fs/cgroup', isWholeNode: true, adopted: false, others: [] },
     attach: () => {},
-    endSockets: () => 0,
+    endSockets: () => [],
     takeOver: () => {},
     close: () => {},
   }

@@ -126,7 +126,7 @@ function* openedBy(options: SocketOptions): Loading<SocketBalancer> {
     const ends = listed instanceof LedSockets ? {} : { whyNoEnds: listed }
     return {
       ...served,
-      endSockets: (...asked) => led?.end(...asked) ?? 0,
+      endSockets: (...asked) => led?.end(...asked) ?? [],
       get status() {
         return { ...status, ...ends }
       },

@@ -107,11 +107,17 @@ export function endSocket({ family, protocol, id }: NamedSocket): boolean {
 
 const isMissing = (error: unknown): boolean => error instanceof HeraldError && error.errno === 'ENOENT'
 
+/** Whose module has answered: asking it walks all sockets there are, and thousands may have gone at once. */
+const listable = new Set<string>()
+
 /** A kernel that has no such module says of each socket that it is not there. */
 function refuseUnlistable(family: number, protocol: NamedSocket['protocol']): void {
+  const kind = `${family} ${protocol}`
+  if (listable.has(kind)) return
   const none = diagRequest(family, protocolNumbers[protocol], 0)
   try {
     askSome('list sockets', SOCK_DIAG_BY_FAMILY, none, NETLINK_SOCK_DIAG, () => false)
+    listable.add(kind)
   } catch (error) {
     if (!isMissing(error)) throw error
     const module = `${protocol.toLowerCase()}_diag`

@@ -21,44 +21,55 @@ interface World {
   readonly faults: Faults
   /** Sockets by their network; {@link node}: that of the node. */
   readonly sockets: Map<string, LedSocket[]>
-  /** Backends that something names. */
+  /** Backends that their frontends have. */
+  readonly wanted: Set<string>
+  /** Backends that slices name. */
   readonly named: Set<string>
   /** What asking for the sockets of a network comes to in their place. */
   readonly failing: Map<string, Error>
   /** Networks in the order in which they were asked. */
   readonly asked: string[]
+  /** `of`: what is answered in parts, whoever is asked. */
+  readonly parts: { of?: () => Iterable<number>; turnMs: number }
 }
 
 function world(protocols: readonly LedSocket['protocol'][] = ['UDP'], hasPods = true): World {
   const clock = new VirtualClock()
   const faults = new Faults(clock, new MemoryLog())
   const sockets = new Map<string, LedSocket[]>([[node, []]])
-  const named = new Set<string>()
+  const [wanted, named] = [new Set<string>(), new Set<string>()]
   const failing = new Map<string, Error>()
   const asked: string[] = []
+  const parts: World['parts'] = { turnMs: 0 }
   const endSockets: SocketBalancer['endSockets'] = (protocol, isGone, network = node) => {
     asked.push(network)
     const failure = failing.get(network)
     if (failure !== undefined) throw failure
+    if (parts.of !== undefined) return parts.of()
     const all = sockets.get(network) ?? []
     const gone = all.filter((socket) => socket.protocol === protocol && isGone(socket))
     sockets.set(
       network,
       all.filter((socket) => !gone.includes(socket)),
     )
-    return gone.length
+    return [gone.length]
   }
   const ends = new SocketEnds({
-    ...{ balancer: { endSockets }, protocols, clock, faults },
+    ...{ balancer: { endSockets }, protocols, faults },
+    clock: {
+      after: (ms, run) => clock.after(ms, run),
+      soon: (run) => (parts.turnMs > 0 ? void clock.after(parts.turnMs, run) : clock.soon(run)),
+    },
     networks: hasPods ? () => [...sockets.keys()].filter((each) => each !== node) : undefined,
-    isThere: ({ backend }) => named.has(backend.address),
+    isWanted: ({ backend }) => wanted.has(backend.address),
+    isNamed: ({ backend }) => named.has(backend.address),
   })
-  return { ends, clock, faults, sockets, named, failing, asked }
+  return { ends, clock, faults, sockets, wanted, named, failing, asked, parts }
 }
 
 test('sockets whose backend nothing names are ended in every network, those of others stay', () => {
-  const { ends, clock, sockets, named, asked } = world()
-  named.add('10.1.1.5')
+  const { ends, clock, sockets, wanted, asked } = world()
+  wanted.add('10.1.1.5')
   sockets.set(node, [led('10.1.1.5'), led('10.1.1.6')])
   sockets.set('a', [led('10.1.1.6'), led('10.1.1.6', 'TCP')])
   sockets.set('b', [led('10.1.1.5')])
@@ -72,12 +83,12 @@ test('sockets whose backend nothing names are ended in every network, those of o
 })
 
 test('a backend that is named again within two seconds costs nobody a socket', () => {
-  const { ends, clock, sockets, named, asked } = world()
+  const { ends, clock, sockets, wanted, asked } = world()
   sockets.set(node, [led('10.1.1.5')])
   ends.look()
   clock.advance(1_900)
   assert.deepEqual(asked, [])
-  named.add('10.1.1.5')
+  wanted.add('10.1.1.5')
   clock.advance(10_000)
   assert.deepEqual([asked, ends.ended.count], [[node], 0])
 })
@@ -91,14 +102,48 @@ test('TCP where it is asked for, and no network of pods where none is named', ()
   assert.deepEqual([asked, ends.ended], [[node, node], { count: 1, protocols: ['UDP', 'TCP'], areOfPods: false }])
 })
 
-test('what changes while networks are asked has all of them asked once more', () => {
-  const { ends, clock, sockets, asked } = world()
-  sockets.set('a', [])
+test('what changes while networks are asked has all of them asked once more, after all had their turn', () => {
+  const { ends, clock, sockets, asked, parts } = world()
+  for (const name of ['a', 'b', 'c']) sockets.set(name, [])
+  parts.turnMs = 1_500
+  parts.of = () => {
+    ends.look()
+    return []
+  }
   ends.look()
-  clock.advance(2_000)
+  clock.advance(20_000)
+  assert.deepEqual(asked.slice(0, 8), [node, 'a', 'b', 'c', node, 'a', 'b', 'c'])
+})
+
+test('a backend that a slice alone names is looked for again, until none does or nobody has it', () => {
+  const { ends, clock, sockets, named, asked } = world()
+  sockets.set(node, [led('10.1.1.5')])
+  named.add('10.1.1.5')
   ends.look()
+  clock.advance(15_000)
+  assert.deepEqual([asked, ends.ended.count], [[node, node], 0])
+  // No frontend loses it: nobody says so.
+  named.clear()
   clock.advance(10_000)
-  assert.deepEqual(asked, [node, 'a', node, 'a'])
+  assert.deepEqual([asked, ends.ended.count], [[node, node, node], 1])
+  clock.advance(100_000)
+  assert.deepEqual(asked, [node, node, node])
+})
+
+test('of many sockets a part is looked at in a turn of the loop, and what fails between two ends the others', () => {
+  const { ends, clock, faults, parts } = world()
+  const turns: number[] = []
+  parts.of = function* () {
+    for (let part = 1; part <= 3; part++) {
+      clock.soon(() => turns.push(part))
+      yield 10
+    }
+    throw new HeraldError('ERR_SYSCALL', 'end a socket: EPERM', { errno: 'EPERM' })
+  }
+  ends.look()
+  clock.advance(3_000)
+  assert.deepEqual([turns, ends.ended.count], [[1, 2, 3], 30])
+  assert.match(faults.current.map(({ text }) => text).join(), /^of this node: .*EPERM$/)
 })
 
 test('a pod that goes meanwhile and a file that is no network are no failure, and the next one is asked', () => {

@@ -157,6 +157,11 @@ export async function startSocketWorld(pods: readonly string[]): Promise<SocketW
   }
 }
 
+/** All parts: how many were ended. */
+export function endedBy(balancer: SocketBalancer, ...asked: Parameters<SocketBalancer['endSockets']>): number {
+  return [...balancer.endSockets(...asked)].reduce((all, part) => all + part, 0)
+}
+
 export function socketFrontend(
   address: string,
   protocol: Protocol,

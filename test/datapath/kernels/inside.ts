@@ -23,7 +23,7 @@ import { keepTags } from '../features.ts'
 import { cut, frame, icmpMessage, parse, tcpFlag, tcpFrame, udpDatagram } from '../frames.ts'
 import { ip, layCable } from '../network.ts'
 import { sendFrames } from '../pieces.ts'
-import { socketFrontend, startSocketWorld } from '../socket-fixture.ts'
+import { endedBy, socketFrontend, startSocketWorld } from '../socket-fixture.ts'
 import { connected, deployRemoteRack, families, reachable, vips, type RemoteRack } from '../remote-rack.ts'
 
 /** What the kernel holds of programs and maps, whoever loaded them: in this machine nobody else does. */
@@ -233,7 +233,7 @@ test('sockets', async (t) => {
         if (whyNoEnds !== undefined) {
           assert.ok(isBefore(release(), [5, 12]), whyNoEnds)
           assert.equal(
-            balancer.endSockets('UDP', () => true),
+            endedBy(balancer, 'UDP', () => true),
             0,
           )
           return each.diagnostic(`sockets are not ended: ${whyNoEnds}`)
@@ -242,7 +242,7 @@ test('sockets', async (t) => {
           client.run({ do: 'call', name: `ended ${family}`, call: what, address: vips[family], port: 80 })
         await call('connect')
         const isIt: Parameters<typeof balancer.endSockets>[1] = ({ frontend }) => frontend.address === vips[family]
-        assert.equal(balancer.endSockets('UDP', isIt), 1)
+        assert.equal(endedBy(balancer, 'UDP', isIt), 1)
         await assert.rejects(call('receive'), /ECONNABORTED/)
       })
   } finally {
