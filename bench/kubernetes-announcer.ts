@@ -32,24 +32,36 @@ export class Announcer {
    */
   start(isWatched = false): void {
     const other = benchAnnouncer()
-    const { folder, kubeconfig } = this.#cluster
     if (other !== undefined) {
+      const { kubeconfig } = this.#cluster
       const env = { ...process.env, KUBECONFIG: kubeconfig, NODE_NAME: 'node1' }
       this.#processes = [new MeasuredProcess('sh', ['-c', `exec ${other.command}`], env)]
       return
     }
+    for (const face of faces) rmSync(this.#loopsOf(face), { force: true })
+    this.#isLoading = true
+    this.#processes = faces.map((face) => this.#run(face, isWatched))
+  }
+
+  #run(face: Face, isWatched: boolean): MeasuredProcess {
+    const { folder, kubeconfig } = this.#cluster
     const common = ['--kubeconfig', kubeconfig, '--http', 'none', '--log-level', 'error']
     const own = ['--datapath', 'none', '--bgp-listen', 'none', '--state-dir', join(folder, 'state')]
     const agent = ['agent', '--node-name', 'node1', '--socket', join(folder, 'sock'), ...own]
-    const watch = watchOptions()
-    const environmentOf = (face: Face): NodeJS.ProcessEnv =>
-      isWatched ? { ...process.env, HERALD_LOOP_WATCH: this.#loopsOf(face), NODE_OPTIONS: watch } : process.env
-    for (const face of faces) rmSync(this.#loopsOf(face), { force: true })
-    this.#isLoading = true
     const words: Readonly<Record<Face, readonly string[]>> = { operator: ['operator'], agent }
-    this.#processes = faces.map(
-      (face) => new MeasuredProcess(process.execPath, [this.#program, ...words[face], ...common], environmentOf(face)),
-    )
+    const watched = { HERALD_LOOP_WATCH: this.#loopsOf(face), NODE_OPTIONS: watchOptions() }
+    const env = { ...process.env, ...(isWatched ? watched : {}) }
+    return new MeasuredProcess(process.execPath, [this.#program, ...words[face], ...common], env)
+  }
+
+  /** As a node is upgraded: its agent alone. Answers the clock of its start. */
+  async restartAgent(): Promise<number> {
+    const [operator, agent] = this.#processes
+    if (operator === undefined || agent === undefined) throw new Error('only of our own two processes')
+    await agent.stop('SIGTERM')
+    const from = nowMs()
+    this.#processes = [operator, this.#run('agent', false)]
+    return from
   }
 
   #loopsOf(face: Face): string {
