@@ -131,3 +131,27 @@ test('a flood of jumbo frames that complete nothing takes no place from a datagr
     }
   }
 })
+
+test('a short fragment that waits for a first one with a long header comes in once', { skip }, async (t) => {
+  const rack = await deployRemoteRack(t, { nodes: [0, 1], pods: [1] })
+  await rack.serve('tcx', [1])
+  const destinationMac = routerMac(rack)
+  for (const node of [1, 0]) {
+    rack.routeBy(node)
+    for (const family of families) {
+      await rack.actors.client.tell({ do: 'udp', address: vips[family], port: 80, size: 9 }).catch(() => 'lost')
+      const before = await rack.reasons(node)
+      identification++
+      const pieces = {
+        ...{ device: 'eth0', destinationMac, identification, order: [1, 0] },
+        ...{ source: clients[family], sourcePort: 42_000 + identification, optionBytes: 40 },
+        ...{ destination: vips[family], destinationPort: 80, octets: 100, pieceBytes: 104 },
+      }
+      assert.equal(await rack.actors.client.tell({ do: 'pieces', pieces }), 'the same', `${family} by node ${node}`)
+      const after = await rack.reasons(node)
+      const grown = (name: string): number => (after[name] ?? 0) - (before[name] ?? 0)
+      const counted = ['fragment_held', 'fragment_released', 'fragment', 'rewrite_failed'].map(grown)
+      assert.deepEqual(counted, [1, 1, 0, 0], `${family} by node ${node}`)
+    }
+  }
+})

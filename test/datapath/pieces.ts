@@ -2,7 +2,7 @@
 import { createSocket } from 'node:dgram'
 import { checked, closeCall, interfaceIndex, libc } from '../../src/sys/libc.ts'
 import { sendCall } from '../../src/sys/socket.ts'
-import { cut, frame, moreFragments, UDP, udpDatagram } from './frames.ts'
+import { cut, extension, frame, moreFragments, UDP, udpDatagram } from './frames.ts'
 
 export interface Pieces {
   readonly device: string
@@ -16,6 +16,8 @@ export interface Pieces {
   readonly pieceBytes: number
   readonly identification: number
   readonly order: readonly number[]
+  /** The first fragment alone has options of this many octets, those of IPv6 for each router. */
+  readonly optionBytes?: number
   /** Right before the first one come so many later fragments of nothing, as large. */
   readonly flood?: { readonly source: string; readonly count: number }
 }
@@ -48,13 +50,26 @@ function floodOf({ flood, destination, pieceBytes, destinationMac }: Pieces): re
   )
 }
 
+/** No operation (RFC 791 3.1); one that nobody knows and everybody passes over (RFC 8200 4.2). */
+function optionsOf(source: string, octets: number): Partial<Parameters<typeof frame>[0]> {
+  if (octets === 0) return {}
+  if (!source.includes(':')) return { options: new Uint8Array(octets).fill(1) }
+  return {
+    extensions: [[extension.hopByHop, Uint8Array.from([0, 0, 0x1e, octets - 4, ...new Uint8Array(octets - 4)])]],
+  }
+}
+
 /** Resolves with what came back for it, or rejects after a second. */
 export function sendPieces(pieces: Pieces): Promise<string> {
   const { source, destination, sourcePort, octets, pieceBytes, identification, destinationMac, order } = pieces
   const data = Uint8Array.from({ length: octets }, (_, i) => (i * 7 + identification) & 255)
-  const frames = cut(udpDatagram({ ...pieces, data }), pieceBytes, {
-    ...{ source, destination, identification, destinationMac },
-  })
+  const datagram = udpDatagram({ ...pieces, data })
+  const headers = { source, destination, identification, destinationMac }
+  const [first = new Uint8Array(), ...later] = cut(datagram, pieceBytes, headers)
+  const payload = datagram.slice(0, pieceBytes)
+  const longer = { ...headers, protocol: UDP, payload, fragment: moreFragments }
+  const { optionBytes = 0 } = pieces
+  const frames = [optionBytes === 0 ? first : frame({ ...longer, ...optionsOf(source, optionBytes) }), ...later]
   const socket = createSocket(source.includes(':') ? 'udp6' : 'udp4')
   return new Promise<string>((resolve, reject) => {
     const timer = setTimeout(() => reject(new Error('ETIMEDOUT')), 1_000)

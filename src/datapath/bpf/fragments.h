@@ -251,6 +251,7 @@ __noinline int release_next(struct __sk_buff *skb)
 	struct held_key key = {};
 	struct span span = {};
 	__u32 length, seen;
+	bool is_taken;
 
 	if (!packet || packet->tunnelled || !read_span(skb, packet, &span) || !span.end)
 		return HERE;
@@ -264,15 +265,20 @@ __noinline int release_next(struct __sk_buff *skb)
 	if (is_of_another_time(packet, seen) || !has_pieces(&key, length, seen) ||
 	    bpf_clone_redirect(skb, skb->ifindex, BPF_F_INGRESS))
 		return HERE;
-	if (bpf_skb_change_tail(skb, packet->l3 + length, 0))
-		return drop(REASON_REWRITE_FAILED);
+	/* Where a sender or a router has left a mark behind the end, the kernel does not cut there: what is left behind it is
+	 * none of the packet's. */
+	is_taken = !bpf_skb_change_tail(skb, packet->l3 + length, 0) || packet->l3 + length <= skb->len;
 	UNROLLED
 	for (__u32 piece = 1; piece <= HELD_PIECES; piece++) {
-		if (piece <= pieces_of(length) && !take_piece(skb, key.place + piece - 1, length, seen))
-			return drop(REASON_FRAGMENT);
+		if (piece <= pieces_of(length) && is_taken)
+			is_taken = take_piece(skb, key.place + piece - 1, length, seen);
 	}
 	give_places(packet, pieces_of(length));
-	return RELEASED;
+	if (is_taken)
+		return RELEASED;
+	/* This one comes in once more, and would find again, for as long as it is there, what could not be taken. */
+	forget_held(&key, pieces_of(length));
+	return drop(REASON_FRAGMENT);
 }
 
 #endif
