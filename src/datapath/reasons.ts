@@ -70,8 +70,10 @@ const table = {
   },
   flows_full: {
     fate: 'dropped',
-    meaning: 'no room for the state of a new flow, or every client port that may stand for this one is in use',
-    remedy: 'the fill of `openings` in `herald status`',
+    meaning:
+      'no room for the state of a new flow, or every client port that may stand for this one is in use, or it begins ' +
+      'one as from this node or from its pod beyond those for which a CPU makes state',
+    remedy: 'the fill of `openings` in `herald status`; who sends with an address of the node or of a pod',
   },
   rewrite_failed: {
     fate: 'dropped',
@@ -150,7 +152,8 @@ const table = {
       'a later packet of the flow makes the state',
     remedy:
       'who opens so many flows: `herald observe --type new`. Each second all CPUs together make state for an eighth ' +
-      'of what `openings` takes (each for a thousand at least), of SYNs, of other segments and of datagrams each',
+      'of what `openings` takes (each for a thousand at least), of SYNs, of other segments, of datagrams and of what ' +
+      'comes as from this node or from its pod each',
   },
 } as const satisfies Readonly<Record<string, Reason>>
 

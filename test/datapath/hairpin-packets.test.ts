@@ -128,6 +128,20 @@ test('clients of one port are two to the pod, and who is elsewhere is seen', { s
   assert.deepEqual([here.verdict, tuple(here)], [verdict.pass, tuple(back(toVip(afar)))])
 })
 
+test('who sends as the VIP is another client to the pod than the one for which the VIP stands', { skip }, (t) => {
+  const datapath = serving(t)
+  const forged = seen(ingress(datapath, tcpFrame({ ...toVip(vip), flags: SYN })))
+  assert.equal(forged.source, vip)
+  for (const client of Object.values(clients)) {
+    const request = toVip(client)
+    const there = seen(ingress(datapath, tcpFrame({ ...request, flags: SYN })))
+    assert.deepEqual([there.source, there.destination], [vip, pod.address])
+    assert.notEqual(there.sourcePort, forged.sourcePort)
+    const here = seen(egress(datapath, tcpFrame({ ...back(there), flags: SYN | ACK, ack: 1001 })))
+    assert.deepEqual([here.verdict, tuple(here)], [verdict.redirect, tuple(back(request))])
+  }
+})
+
 test('what a pod asks its VIP from the port on which it answers is not taken for an answer', { skip }, (t) => {
   const datapath = kernelFixture(t).open({ settleSec: 0 })
   const server = { ...pod, port: 80 }

@@ -42,7 +42,7 @@ function ingress(datapath: KernelDatapath, bytes: Uint8Array): TestRun {
 }
 
 /** `enum opening_kind` of unkept.h. */
-const kinds = { syn: 0, segment: 1, datagram: 2 } as const
+const kinds = { syn: 0, segment: 1, datagram: 2, hairpin: 3 } as const
 
 /** As if each CPU had met a flood of this kind for so long: test runs are on any of them. */
 function exhaust(bpffs: string, kind: keyof typeof kinds, sec = 3_600): void {
@@ -358,4 +358,24 @@ test('what a flow without state sends and gets is counted for its Service and it
   const [of, other] = [vip, secondVip].map((address) => datapath.counters(frontendId(address, 'TCP', 80)))
   assert.deepEqual([of?.packetsIn, of?.packetsOut, of?.newConnections], [60, 60, 60])
   assert.deepEqual([other?.packetsIn, other?.packetsOut], [0, 0])
+})
+
+test('a flood as from this node or from a pod makes no state beyond the limit, and takes nothing from others', {
+  skip,
+}, (t) => {
+  const { fixture, datapath } = limitedOf(t)
+  const own = nodeAt(2)
+  datapath.setNodes({ own: [own], others: [] })
+  exhaust(fixture.bpffs, 'hairpin')
+  const refused = (): number => datapath.reasons()['flows_full'] ?? 0
+  const [before, counted] = [entries(datapath, 'openings'), refused()]
+  for (let sourcePort = 30_000; sourcePort < 30_020; sourcePort++) {
+    const ends = { source: own, sourcePort, destination: vip, destinationPort: 80 }
+    for (const bytes of [tcpFrame({ ...ends, flags: SYN }), udpFrame(ends)])
+      assert.equal(ingress(datapath, bytes).verdict, verdict.shot)
+  }
+  assert.equal(entries(datapath, 'openings'), before)
+  assert.equal(refused(), counted + 40)
+  assert.equal(ingress(datapath, synOf(30_000)).verdict, verdict.pass)
+  assert.ok(entries(datapath, 'openings') > before)
 })

@@ -126,10 +126,12 @@ static __always_inline struct flow in_half(const struct flow_key *out_key, const
 	return in;
 }
 
-/* Whether a half of the pod's packets belongs to the flow that comes in by this key. */
-static __always_inline bool is_half_of(const struct flow *out, const struct flow_key *in_key)
+/* Whether a half of the pod's packets belongs to the flow that comes in by this key, with these flags: to the pod a
+ * client that sends as the VIP looks like one for which the VIP stands. */
+static __always_inline bool is_half_of(const struct flow *out, const struct flow_key *in_key, __u32 in_flags)
 {
-	return is_same_address(&out->address, is_hairpin(out) ? &in_key->source : &in_key->destination) &&
+	return !((out->flags ^ in_flags) & FLOW_HAIRPIN) &&
+	       is_same_address(&out->address, is_hairpin(out) ? &in_key->source : &in_key->destination) &&
 	       out->port == in_key->destination_port && out->client_port == in_key->source_port;
 }
 

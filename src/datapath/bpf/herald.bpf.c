@@ -79,8 +79,12 @@ static __noinline int serve_first(struct __sk_buff *skb, const struct packet *pa
 	if (packet->protocol == IPPROTO_TCP && !(packet->tcp_flags & TCP_RST))
 		flow->flags |= FLOW_NEXT_KNOWN;
 	flow->next = packet->end;
-	if (is_known && !is_opening_due(packet) && !is_hairpin(flow))
+	if (is_known && !is_opening_due(packet, is_hairpin(flow) ? OPENING_HAIRPIN : opening_kind(packet))) {
+		/* Anybody can send as a client that is here, and shall evict nothing that is known of others. */
+		if (is_hairpin(flow))
+			return drop(REASON_FLOWS_FULL);
 		is_unkept = is_answered_by_uplink(skb) && leave_unkept();
+	}
 	/* Of a reply of one without state nobody could say that it goes past netfilter. */
 	if (is_redirecting && !is_unkept && may_redirect(skb))
 		flow->flags |= FLOW_REDIRECTED;

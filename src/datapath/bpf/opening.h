@@ -54,7 +54,7 @@ __noinline int try_client_port(__u32 trial)
 		other = find_opening(out_key);
 		found = TRIAL_UNPROVED;
 	}
-	if (!other || is_half_of(other, &passage->key))
+	if (!other || is_half_of(other, &passage->key, passage->half.flags))
 		return TRIAL_FREE;
 	if (!is_over(out_key, other))
 		return found;
@@ -142,7 +142,7 @@ __noinline int was_served_by(__u32 id, __u32 generation)
 	for (__u32 trial = 0; trial < CLIENT_PORTS; trial++) {
 		key.destination_port = client_port_after(passage->key.source_port, trial);
 		out = find_flow(&key);
-		if (out && is_half_of(out, &passage->key))
+		if (out && is_half_of(out, &passage->key, in.flags))
 			return true;
 	}
 	return false;

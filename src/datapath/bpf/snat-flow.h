@@ -100,7 +100,7 @@ static __always_inline void forget_translation(const struct flow_key *key)
 
 static __always_inline bool is_half_of_draft(const struct translation *out, const struct flow_key *in_key)
 {
-	return is_same_address(&out->other, &in_key->source) && is_half_of(&out->flow, in_key);
+	return is_same_address(&out->other, &in_key->source) && is_half_of(&out->flow, in_key, 0);
 }
 
 /* So long nothing is heard of a flow before its port may be another one's. That a client has closed anybody can say. */

@@ -26,6 +26,7 @@ enum opening_kind {
 	OPENING_SYN,
 	OPENING_SEGMENT,
 	OPENING_DATAGRAM,
+	OPENING_HAIRPIN, /* of whatever protocol: its replies are told by state alone (hairpin.h) */
 };
 
 static __always_inline enum opening_kind opening_kind(const struct packet *packet)
@@ -35,9 +36,9 @@ static __always_inline enum opening_kind opening_kind(const struct packet *packe
 	return starts_connection(packet) ? OPENING_SYN : OPENING_SEGMENT;
 }
 
-static __always_inline bool is_opening_due(const struct packet *packet)
+static __always_inline bool is_opening_due(const struct packet *packet, enum opening_kind kind)
 {
-	__u32 key = LIMIT_OPENING * VIPS_PER_LIMIT + opening_kind(packet);
+	__u32 key = LIMIT_OPENING * VIPS_PER_LIMIT + kind;
 	__u64 now, start, *debt_until;
 
 	/* Of SCTP a reply tells less: it always has state. */
@@ -133,7 +134,7 @@ __noinline int leave_unkept(void)
 	if (find_flow(&passage->out_key) || was_served_by(passage->backend.id, passage->backend.generation))
 		return false;
 	until = bpf_map_lookup_elem(&unkept, &kind);
-	if (!until || !find_unkept() || !is_half_of(&passage->out, &passage->key))
+	if (!until || !find_unkept() || !is_half_of(&passage->out, &passage->key, passage->half.flags))
 		return false;
 	if (*until < now + UNKEPT_NS - OPENING_BURST_NS)
 		*until = now + UNKEPT_NS;

@@ -161,7 +161,7 @@ static __noinline void open_forward(const struct packet *tuple, struct passage *
 {
 	if (tuple->tcp_flags & TCP_RST || !make_half(tuple, passage))
 		return;
-	if (is_opening_due(tuple))
+	if (is_opening_due(tuple, opening_kind(tuple)))
 		put_opening(&passage->key, &passage->half);
 	else
 		count_drop(REASON_FLOW_LIMITED, tuple->family);
