@@ -16,8 +16,11 @@ import type { Faults } from './faults.ts'
 const graceMs = 2_000
 /** What failed, again. */
 const retryMs = 60_000
-/** Backends that slices name and no frontend has any more: nobody is told when the last slice lets them go. */
-const againMs = 10_000
+/**
+ * Backends that slices name and no frontend has any more: nobody is told when the last slice lets them go. They are
+ * looked for after the first, and after twice as long each time that nothing else went.
+ */
+const againMs = { first: 10_000, most: 640_000 } as const
 const fault = 'sockets of backends that are gone'
 const ownNetwork = 'of this node'
 const others = 'in pods'
@@ -53,6 +56,8 @@ export class SocketEnds {
   readonly #ports: SocketEndsPorts
   readonly #begins: Due
   readonly #goesOn: Due
+  /** Beside what begins sooner: what is due already stays due when it is. */
+  readonly #repeats: Due
   /** Networks that are still to come; undefined: this node's own. */
   #queue: (string | undefined)[] = []
   /** What is left of the network whose turn it is. */
@@ -60,6 +65,7 @@ export class SocketEnds {
   /** What is under way began too early for what went since. */
   #isAsked = false
   #isLeft = false
+  #againMs: number = againMs.first
   #count = 0
   #hasFailed = false
   #isStopped = false
@@ -68,6 +74,7 @@ export class SocketEnds {
     this.#ports = ports
     this.#begins = new Due(ports.clock, () => this.#begin())
     this.#goesOn = new Due(ports.clock, () => this.#next())
+    this.#repeats = new Due(ports.clock, () => this.#begin())
   }
 
   get ended(): EndedSockets {
@@ -77,6 +84,7 @@ export class SocketEnds {
 
   /** A backend may be gone. */
   look(): void {
+    this.#againMs = againMs.first
     this.#begins.after(graceMs)
   }
 
@@ -112,8 +120,11 @@ export class SocketEnds {
     if (!isOver || this.#queue.length > 0) return this.#goesOn.soon()
     if (!this.#hasFailed) for (const whose of [ownNetwork, others]) this.#ports.faults.clear(fault, whose)
     if (this.#isAsked) this.#begins.after(graceMs)
-    else if (this.#hasFailed) this.#begins.after(retryMs)
-    else if (this.#isLeft) this.#begins.after(againMs)
+    else if (this.#hasFailed) this.#repeats.after(retryMs)
+    else if (this.#isLeft) {
+      this.#repeats.after(this.#againMs)
+      this.#againMs = Math.min(againMs.most, this.#againMs * 2)
+    }
   }
 
   #partsOf(network: string | undefined): Parts {

@@ -124,10 +124,31 @@ test('a backend that a slice alone names is looked for again, until none does or
   assert.deepEqual([asked, ends.ended.count], [[node, node], 0])
   // No frontend loses it: nobody says so.
   named.clear()
-  clock.advance(10_000)
+  clock.advance(20_000)
   assert.deepEqual([asked, ends.ended.count], [[node, node, node], 1])
-  clock.advance(100_000)
+  clock.advance(1_000_000)
   assert.deepEqual(asked, [node, node, node])
+})
+
+test('a backend that goes while another one is waited for does not wait with it', () => {
+  const { ends, clock, sockets, named, asked, failing } = world()
+  sockets.set(node, [led('10.1.1.5'), led('10.1.1.6')])
+  named.add('10.1.1.5').add('10.1.1.6')
+  ends.look()
+  clock.advance(100_000)
+  named.delete('10.1.1.6')
+  ends.look()
+  clock.advance(2_000)
+  assert.deepEqual([sockets.get(node), ends.ended.count], [[led('10.1.1.5')], 1])
+  failing.set(node, new HeraldError('ERR_SYSCALL', 'end a socket: EPERM', { errno: 'EPERM' }))
+  ends.look()
+  clock.advance(2_000)
+  failing.clear()
+  named.clear()
+  asked.length = 0
+  ends.look()
+  clock.advance(2_000)
+  assert.deepEqual([asked, sockets.get(node)], [[node], []])
 })
 
 test('of many sockets a part is looked at in a turn of the loop, and what fails between two ends the others', () => {
