@@ -1,5 +1,5 @@
 /** Other network namespaces than that of this process: setns(2), which asks for CAP_SYS_ADMIN. */
-import { closeSync, openSync, readdirSync } from 'node:fs'
+import { closeSync, constants, openSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { checked, libc } from './libc.ts'
 
@@ -13,7 +13,8 @@ const CLONE_NEWNET = 0x4000_0000
 export function withinNetwork<Result>(path: string, use: () => Result): Result {
   const own = openSync('/proc/thread-self/ns/net', 'r')
   try {
-    const fd = openSync(path, 'r')
+    // In a folder that is another one than was meant there may be pipes, which would be waited for.
+    const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
     try {
       checked(`enter ${path}`, Number(setnsCall(fd, CLONE_NEWNET)))
     } finally {
