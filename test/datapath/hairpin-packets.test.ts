@@ -142,6 +142,18 @@ test('who sends as the VIP is another client to the pod than the one for which t
   }
 })
 
+test('what claims to be of a pod for itself, from the port on which it answers, and has not left it is dropped', {
+  skip,
+}, (t) => {
+  const datapath = serving(t)
+  const before = datapath.reasons()['bad_header'] ?? 0
+  const forged = udpFrame(toVip(pod.address, { sourcePort: pod.port }))
+  assert.equal(ingress(datapath, forged).verdict, verdict.shot)
+  assert.equal(datapath.reasons()['bad_header'], before + 1)
+  assert.equal(egress(datapath, forged).verdict, verdict.pass)
+  assert.equal(ingress(datapath, forged).verdict, verdict.pass)
+})
+
 test('what a pod asks its VIP from the port on which it answers is not taken for an answer', { skip }, (t) => {
   const datapath = kernelFixture(t).open({ settleSec: 0 })
   const server = { ...pod, port: 80 }

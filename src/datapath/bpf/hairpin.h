@@ -17,6 +17,16 @@
 #include "outcome.h"
 #include "rewrite.h"
 
+/* A datagram of a pod for itself from the port on which it answers, which has not left here: forged, it would be
+ * answered for ever, each answer being the next request (as is_from_itself of packet.h). */
+static __noinline bool is_forged_hairpin(const struct packet *packet, const struct flow *flow)
+{
+	struct flow_key sent = flow_key(packet, DIRECTION_OUT);
+
+	return packet->protocol == IPPROTO_UDP && packet->source_port == flow->port &&
+	       is_same_address(&packet->source, &flow->address) && !find_flow(&sent);
+}
+
 /* In the passage, for what is to be done by it. */
 static __always_inline bool keep_half(const struct flow *flow)
 {

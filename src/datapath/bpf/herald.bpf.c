@@ -76,6 +76,8 @@ static __noinline int serve_first(struct __sk_buff *skb, const struct packet *pa
 	flow->service = passage->service;
 	flow->flags = passage->flags | (is_syn ? FLOW_OPENED_BY_SYN : 0) | (packet->tunnelled ? FLOW_TUNNELLED : 0) |
 		      hairpin_flag(&packet->source, backend);
+	if (is_known && is_forged_hairpin(packet, flow))
+		return drop(REASON_BAD_HEADER);
 	if (packet->protocol == IPPROTO_TCP && !(packet->tcp_flags & TCP_RST))
 		flow->flags |= FLOW_NEXT_KNOWN;
 	flow->next = packet->end;
