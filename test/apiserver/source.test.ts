@@ -8,7 +8,7 @@ import { systemClock } from '../../src/clock/system-clock.ts'
 import { loadCredentials } from '../../src/k8s/apiserver/credentials.ts'
 import { apiServerSource } from '../../src/k8s/apiserver/source.ts'
 import { connectTransport } from '../../src/k8s/apiserver/transport.ts'
-import type { ObjectSource, RawObject } from '../../src/k8s/source.ts'
+import { type ObjectSource, type RawObject, recordOf } from '../../src/k8s/source.ts'
 import { fasterClock } from '../k8s/apiserver/reflector-world.ts'
 import { waitFor } from '../wait.ts'
 import { presentBinaries } from './binaries.ts'
@@ -100,8 +100,8 @@ test('what is there is delivered, what changes follows, a foreign Node and Secre
   await waitFor('everything was read', () => view.isSynced)
   assert.ok(view.has('Service/default/web') && view.has('Node/node1') && view.has('Secret/kube-system/tor'))
   assert.ok(!view.has('Node/node2') && !view.has('Secret/kube-system/other'))
-  const { metadata } = view.objects.get('Service/default/web') ?? {}
-  assert.equal(JSON.stringify(metadata).includes('managedFields'), false)
+  const { managedFields } = recordOf(view.objects.get('Service/default/web')?.['metadata'])
+  assert.deepEqual(managedFields, [], 'of who wrote what nothing is kept but whose a status is')
   await cluster.apply(JSON.stringify(service('later')))
   await waitFor('the new Service', () => view.has('Service/default/later'))
   await cluster.kubectl(['delete', 'service', 'later'])

@@ -127,7 +127,8 @@ function whyNoCluster(config: KubeConfig): string {
   const name = config.getCurrentContext()
   if (config.getContextObject(name) !== null) return `its context ${name} names a cluster that it does not have`
   const others = config.contexts.map((each) => each.name).join(', ')
-  return others === '' ? 'it has no context' : `it has no context ${name}, but ${shortened(others)}`
+  if (others === '') return name ? `it has no context ${name}, and no other` : 'it has no context'
+  return `it has no context ${name}, but ${shortened(others)}`
 }
 
 function proxyFor(server: URL, { proxyUrl }: Cluster, detail: string): URL | undefined {
