@@ -42,18 +42,18 @@ test('with any two switches in whatever way, every object has a name of its own 
 })
 
 test('each switch makes a difference, the other way round from its default', { skip }, async () => {
-  // These do it with another one, or where a cluster is asked.
-  const withAnother: Readonly<Record<string, string>> = { 'operator.networkPolicy.enabled': '' }
-  const plain = JSON.stringify(await render())
+  // Nothing of it is rendered without the other one.
+  const withAnother: Readonly<Record<string, string>> = { 'agent.socketLB.endTcp': 'agent.socketLB.enabled=true' }
+  const textOf = async (...sets: readonly string[]): Promise<string> =>
+    JSON.stringify(await render(...sets.flatMap((set) => ['--set', set])))
   const rendered = await Promise.all(
     switches.map(async ({ path, usual }) => {
-      const more = withAnother[path]
-      const set = `${path}=${!usual}${more === undefined || more === '' ? '' : `,${more}`}`
-      return [path, JSON.stringify(await render('--set', set))] as const
+      const others = withAnother[path] === undefined ? [] : [withAnother[path]]
+      return [path, await textOf(...others), await textOf(...others, `${path}=${!usual}`)] as const
     }),
   )
   assert.deepEqual(
-    rendered.filter(([, text]) => text === plain).map(([path]) => path),
+    rendered.filter(([, without, text]) => text === without).map(([path]) => path),
     [],
   )
 })
