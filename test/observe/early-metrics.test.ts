@@ -38,8 +38,8 @@ test('what was done in front of the kernel only grows, also when another program
     ]
     const datapath = { ...status.datapath, acceleration: { wanted: 'native' as const, interfaces } }
     const families = parseExposition(await answer({ ...memoryViews(), status: async () => ({ ...status, datapath }) }))
-    return ['handed_on', 'answered', 'dropped'].map((done) =>
-      value(families, 'herald_datapath_xdp_packets_total', { interface: 'eth0', done }),
+    return ['handed_on', 'answered', 'dropped'].map((action) =>
+      value(families, 'herald_datapath_xdp_packets_total', { interface: 'eth0', action }),
     )
   }
   assert.deepEqual(await scrape(70), [70, 2, 5])

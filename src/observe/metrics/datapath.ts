@@ -73,8 +73,8 @@ function earlyMetrics(
 ): (acceleration: Snapshot['status']['datapath']['acceleration']) => void {
   const early = new Counter({
     name: 'herald_datapath_xdp_packets_total',
-    help: 'Packets that were done with in front of the kernel, by what was done: handed_on, answered, dropped',
-    labelNames: ['interface', 'done'],
+    help: 'Packets that XDP kept from the kernel, by action: handed_on, answered, dropped',
+    labelNames: ['interface', 'action'],
     registers,
   })
   const carriers = new Gauge({
@@ -85,12 +85,12 @@ function earlyMetrics(
   })
   return (acceleration) => {
     carriers.reset()
-    for (const { interface: name, mode, packets: done } of acceleration?.interfaces ?? []) {
+    for (const { interface: name, mode, packets } of acceleration?.interfaces ?? []) {
       carriers.set({ interface: name, mode }, 1)
-      if (done === undefined) continue
-      const { handedOn, answered, dropped } = done
-      for (const [what, count] of Object.entries({ handed_on: handedOn, answered, dropped }))
-        early.inc({ interface: name, done: what }, growth.of(`xdp ${name} ${what}`, count))
+      if (packets === undefined) continue
+      const { handedOn, answered, dropped } = packets
+      for (const [action, count] of Object.entries({ handed_on: handedOn, answered, dropped }))
+        early.inc({ interface: name, action }, growth.of(`xdp ${name} ${action}`, count))
     }
   }
 }
