@@ -5,14 +5,25 @@ import { nowMs } from './report.ts'
 const usual = 64
 
 export class ApiClient {
-  readonly #session: ClientHttp2Session
+  readonly #url: string
+  #session: ClientHttp2Session
 
   constructor(url: string) {
-    this.#session = connect(url, { rejectUnauthorized: false })
+    this.#url = url
+    this.#session = this.#connected()
+  }
+
+  #connected(): ClientHttp2Session {
+    const session = connect(this.#url, { rejectUnauthorized: false })
+    // Each of its streams says the same.
+    session.on('error', () => {})
+    return session
   }
 
   /** The clock when the answer was there; rejects with the server's words. PATCH is a server-side apply. */
   send(method: 'POST' | 'PUT' | 'PATCH' | 'DELETE', path: string, object?: object): Promise<number> {
+    // The server closes a connection on which nothing was asked for 90 s.
+    if (this.#session.closed || this.#session.destroyed) this.#session = this.#connected()
     const stream = this.#session.request({
       ':method': method,
       ':path': path,
