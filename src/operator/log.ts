@@ -21,3 +21,10 @@ export class MemoryOperatorLog implements OperatorLog {
     this.lines.push(`error ${text} ${JSON.stringify(fields)}`)
   }
 }
+
+/** What came of a write. */
+export const notWritten = {
+  refused: 'the API server refuses a write; it is tried again',
+  failed: 'a write had no answer; it is tried again',
+  owned: 'a status belongs to somebody else and is left alone',
+} as const

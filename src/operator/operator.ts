@@ -17,7 +17,7 @@ import { ConfigurationWrites, isConfiguration, isPool, toldOfConfiguration } fro
 import { EventLog } from './event-log.ts'
 import type { OperatorFigures } from './figures.ts'
 import { inTurns } from '../desired/in-turns.ts'
-import type { OperatorLog } from './log.ts'
+import { notWritten, type OperatorLog } from './log.ts'
 import { NodePlans } from './node-plans.ts'
 import { KeysOfNodes } from './keys-of-nodes.ts'
 import { isNodeObject, NodeWrites } from './node-writes.ts'
@@ -133,6 +133,7 @@ export class Operator {
       mayWrite: isLeader,
       // What a Service lets go of in a flush must not get into its status before that is over.
       isHeldBack: (lane, key) => lane === 'service' && this.#allocation.isBeingSettled(key),
+      isAwaited: (lane, key) => lane === 'service' && this.#services.isAwaited(key),
       write: (lane, key) => this.#write(lane, key),
       onOutcome: (lane, key, outcome) => this.#wrote(lane, key, outcome),
     })
@@ -311,7 +312,10 @@ export class Operator {
     const { moved, arePoolsNew, areProblemsNew, arePlansNew } = yield* this.#allocation.flush((id) =>
       this.#services.lingeringOf(id),
     )
-    for (const id of [...touched, ...moved]) this.#due.add(id)
+    const ids = [...touched, ...moved]
+    // Few are said at once, however many of a first list are still to be said.
+    if (ids.length <= saidTogether) for (const id of ids) this.#sayOf(id)
+    else for (const id of ids) this.#due.add(id)
     if (!this.#isSaying) this.#sayDue()
     if (arePoolsNew) this.#countSoon()
     if (areProblemsNew) this.#judgeSoon()
@@ -324,10 +328,14 @@ export class Operator {
     let left = saidTogether
     for (const id of this.#due) {
       if (left-- === 0) return this.#sayMore()
-      this.#due.delete(id)
-      this.#services.settled(id)
-      this.#queue.add('service', id)
+      this.#sayOf(id)
     }
+  }
+
+  #sayOf(id: string): void {
+    this.#due.delete(id)
+    this.#services.settled(id)
+    this.#queue.add('service', id)
   }
 
   #sayMore(): void {
@@ -466,7 +474,7 @@ export class Operator {
     const [oldest] = this.#told.keys()
     if (this.#told.size >= maxTold && oldest !== undefined) this.#told.delete(oldest)
     this.#told.set(reason, nowMs)
-    log.warn({ what: `${lane} ${key}`, why: outcome.message }, textOf[outcome.kind])
+    log.warn({ what: `${lane} ${key}`, why: outcome.message }, notWritten[outcome.kind])
   }
 
   #setUnreadable(list: readonly Problem[]): void {
@@ -481,12 +489,6 @@ export class Operator {
 
 /** By which keys of states differ from those of objects of the configuration. */
 const ofState = 'state '
-
-const textOf = {
-  refused: 'the API server refuses a write; it is tried again',
-  failed: 'a write had no answer; it is tried again',
-  owned: 'a status belongs to somebody else and is left alone',
-} as const
 
 function noOutcomes(): Outcomes {
   return { written: 0, stale: 0, gone: 0, owned: 0, undeclared: 0, limited: 0, refused: 0, failed: 0 }

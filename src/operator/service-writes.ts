@@ -65,6 +65,13 @@ export class ServiceWrites {
     return this.#known.get(key)?.facts.condition?.status === 'False'
   }
 
+  /** It has other addresses than its status says: nodes wait for that to announce them. */
+  isAwaited(key: string): boolean {
+    const { addresses: said = [] } = this.#known.get(key)?.facts ?? {}
+    const addresses = this.#parts.allocation.answerOf(key)?.addresses ?? []
+    return addresses.length !== said.length || addresses.some((each) => !said.includes(each))
+  }
+
   /** `own`: it is what we wrote, and says that; `older`: we wrote something newer. */
   read(id: string, key: ObjectKey, object: RawObject, version: ObjectVersion): 'news' | 'own' | 'older' {
     const { type, loadBalancerClass: named, externalIPs } = recordOf(object['spec'])

@@ -9,6 +9,9 @@
  * No lane can keep another from being written, by how much it has to write, by how slow the server takes it, or by a
  * limit that is for it alone. Where the server has few places for us (API priority and fairness), what is limited is
  * tried by ever fewer at once: all of it at once would be limited once more.
+ *
+ * Within a lane what somebody waits for goes first: a leader that begins beside 50 000 Services may have something to
+ * say of each, and a new one would have its address after the last of them.
  */
 import type { Clock, Wait } from '../clock/clock.ts'
 import { Due } from '../clock/due.ts'
@@ -30,6 +33,8 @@ export type Lane = (typeof lanes)[number]
 /** Each lane has one place of its own; of those for all a lane leaves so many to each lane before it. */
 const forAll = maxInFlight - lanes.length
 const leftToEach = 2
+/** Of so many that are begun in a lane one at least is none that somebody waits for. */
+const aheadAtMost = 8
 /** A lane that was limited has half of its places, and one more after each such while without another limit. */
 const placeBackMs = 1_000
 
@@ -41,6 +46,8 @@ export interface WriteQueueParts {
   readonly mayWrite: () => boolean
   /** Whether a key waits; when it does no more, {@link WriteQueue.resume} says so. */
   readonly isHeldBack?: (lane: Lane, key: string) => boolean
+  /** Whether somebody waits for it: it goes before the others of its lane. By default nobody does. */
+  readonly isAwaited?: (lane: Lane, key: string) => boolean
   /** undefined: there is nothing to write any more. */
   readonly write: (lane: Lane, key: string) => Promise<StatusOutcome> | undefined
   /** Also of what is tried again by itself: all but what is written, gone, or owned by others. */
@@ -66,11 +73,18 @@ interface Entry {
   retry: Wait | undefined
 }
 
+interface Waiting {
+  readonly awaited: Set<string>
+  readonly others: Set<string>
+  /** Begun since one of the others was. */
+  ahead: number
+}
+
+const noneWaiting = (): Waiting => ({ awaited: new Set(), others: new Set(), ahead: 0 })
+
 export class WriteQueue {
   readonly #parts: WriteQueueParts
-  readonly #waiting = Object.fromEntries(lanes.map((lane) => [lane, new Set<string>()])) as Readonly<
-    Record<Lane, Set<string>>
-  >
+  readonly #waiting = Object.fromEntries(lanes.map((lane) => [lane, noneWaiting()])) as Readonly<Record<Lane, Waiting>>
   readonly #entries = new Map<string, Entry>()
   readonly #inFlight = Object.fromEntries(lanes.map((lane) => [lane, 0])) as Record<Lane, number>
   readonly #pauses = new Map<Lane, { readonly untilMs: number; readonly wait: Wait }>()
@@ -97,25 +111,35 @@ export class WriteQueue {
 
   /** Of a lane, those under way not counted. */
   waiting(lane: Lane): number {
-    return this.#waiting[lane].size
+    const { awaited, others } = this.#waiting[lane]
+    return awaited.size + others.size
   }
 
   /** Whether a key waits for its turn, or is under way. */
   isBusy(lane: Lane, key: string): boolean {
-    return this.#waiting[lane].has(key) || this.#entries.get(`${lane} ${key}`)?.isInFlight === true
+    const { awaited, others } = this.#waiting[lane]
+    return awaited.has(key) || others.has(key) || this.#entries.get(`${lane} ${key}`)?.isInFlight === true
   }
 
   add(lane: Lane, key: string): void {
     if (this.#isStopped) return
     const entry = this.#entries.get(`${lane} ${key}`)
     if (entry?.isInFlight === true) entry.isAgain = true
-    else this.#waiting[lane].add(key)
+    else this.#wait(lane, key)
     this.#pumps.soon()
+  }
+
+  /** Who waits already keeps the place. */
+  #wait(lane: Lane, key: string): void {
+    const { awaited, others } = this.#waiting[lane]
+    const [to, from] = this.#parts.isAwaited?.(lane, key) === true ? [awaited, others] : [others, awaited]
+    from.delete(key)
+    to.add(key)
   }
 
   /** What was held back may go on. */
   resume(): void {
-    if (lanes.some((lane) => this.#waiting[lane].size > 0)) this.#pumps.soon()
+    if (lanes.some((lane) => this.waiting(lane) > 0)) this.#pumps.soon()
   }
 
   /** Nothing is begun any more; resolves when what is under way has ended. */
@@ -131,15 +155,21 @@ export class WriteQueue {
     for (const lane of lanes) {
       // Who is told to wait lets those before it go on: a limit may be for events alone.
       if (this.#pauses.has(lane)) return
-      for (const key of this.#waiting[lane]) {
+      for (const key of inOrder(this.#waiting[lane])) {
         if (this.#isStopped || !this.#parts.mayWrite()) return
         if (!this.#hasRoom(lane)) break
         if (this.#parts.isHeldBack?.(lane, key) === true) continue
-        this.#waiting[lane].delete(key)
+        this.#take(lane, key)
         if (this.#isHot(lane, key)) this.#hold(lane, key)
         else this.#begin(lane, key)
       }
     }
+  }
+
+  #take(lane: Lane, key: string): void {
+    const waiting = this.#waiting[lane]
+    waiting.ahead = waiting.awaited.delete(key) ? waiting.ahead + 1 : 0
+    waiting.others.delete(key)
   }
 
   #hasRoom(lane: Lane): boolean {
@@ -212,7 +242,7 @@ export class WriteQueue {
 
   #limited(lane: Lane, key: string, afterMs: number): void {
     const { clock } = this.#parts
-    this.#waiting[lane].add(key)
+    this.#wait(lane, key)
     const untilMs = clock.monotonic() + afterMs
     this.#places.set(lane, { count: Math.max(1, Math.floor(this.#placesOf(lane) / 2)), atMs: untilMs })
     const before = this.#pauses.get(lane)
@@ -232,4 +262,17 @@ export class WriteQueue {
     entry.retry?.cancel()
     entry.retry = this.#parts.clock.after(ms, () => this.add(lane, key))
   }
+}
+
+/** Looked at while it is taken from. */
+function* inOrder(waiting: Waiting): Generator<string> {
+  const others = waiting.others.values()
+  for (const key of waiting.awaited) {
+    if (waiting.ahead >= aheadAtMost) {
+      const { value } = others.next()
+      if (value !== undefined) yield value
+    }
+    yield key
+  }
+  yield* others
 }

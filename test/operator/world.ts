@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { VirtualClock } from '../../src/clock/virtual-clock.ts'
 import { type Follower, MemoryCluster } from '../../src/k8s/memory-cluster.ts'
 import type { ObjectKey, RawObject } from '../../src/k8s/source.ts'
-import { fieldManager } from '../../src/k8s/status.ts'
+import { fieldManager, type StatusSink } from '../../src/k8s/status.ts'
 import { MemoryOperatorLog } from '../../src/operator/log.ts'
 import { Operator } from '../../src/operator/operator.ts'
 
@@ -84,6 +84,8 @@ export class World {
   readonly clock: VirtualClock
   readonly running: Running[] = []
   objects = this.cluster.objectSink()
+  /** How statuses get to the server. */
+  sinkOf = (manager: string): StatusSink => this.cluster.sink(manager)
   statesIn: string | undefined
 
   constructor(clock = new VirtualClock()) {
@@ -101,7 +103,7 @@ export class World {
       isLeader: true,
       operator: new Operator({
         source: follower,
-        sink: this.cluster.sink(manager),
+        sink: this.sinkOf(manager),
         objects: this.objects,
         clock: this.clock,
         random: () => 0.5,

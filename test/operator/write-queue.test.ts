@@ -18,10 +18,13 @@ class World {
   onBegin: (lane: Lane, key: string) => StatusOutcome = () => written
   /** Called when a write has ended. */
   onEnd: (lane: Lane, key: string) => void = () => undefined
+  /** Keys for which somebody waits. */
+  readonly awaited = new Set<string>()
   readonly queue = new WriteQueue({
     clock: this.clock,
     random: () => 0.5,
     mayWrite: () => true,
+    isAwaited: (_, key) => this.awaited.has(key),
     write: (lane, key) => {
       this.begun.push(`${lane} ${key}`)
       const outcome = this.onBegin(lane, key)
@@ -128,4 +131,60 @@ test('a server that takes one write of ours at a time is not asked to take sixte
   world.add('service', 300)
   await world.pass(2_000)
   assert.equal(world.mostInFlight, maxInFlight - lanes.length + 1)
+})
+
+test('what somebody waits for goes before thousands for which nobody does', async () => {
+  const world = new World()
+  world.add('service', 5_000)
+  await world.pass(200)
+  world.awaited.add('new')
+  world.queue.add('service', 'new')
+  await world.pass(110)
+  assert.ok(world.begun.includes('service new'), 'it has the next place that is free')
+  // Who is told to wait by the server, or fails, is awaited all the same.
+  for (const outcome of [
+    { kind: 'limited', afterMs: 1_000 },
+    { kind: 'failed', message: 'cut' },
+  ] as const) {
+    world.onBegin = (_, key) => (key === 'new' ? outcome : written)
+    world.queue.add('service', 'new')
+    await world.pass(200)
+    world.onBegin = () => written
+    const before = world.begun.length
+    await world.pass(1_700)
+    const place = world.begun.slice(before).indexOf('service new')
+    assert.ok(place >= 0 && world.queue.waiting('service') > 1_000, outcome.kind)
+  }
+})
+
+test('a key that waits goes ahead from when somebody waits for it, once', async () => {
+  const world = new World()
+  world.add('service', 1_000)
+  await world.pass(100)
+  world.awaited.add('900')
+  world.queue.add('service', '900')
+  assert.equal(world.queue.isBusy('service', '900'), true)
+  await world.pass(110)
+  assert.ok(world.begun.includes('service 900'))
+  world.awaited.delete('900')
+  await world.pass(30_000)
+  assert.equal(world.begun.filter((each) => each === 'service 900').length, 1)
+  assert.equal(world.begun.length, 1_000)
+})
+
+test('those for whom somebody always waits do not keep the others from being written', async () => {
+  const world = new World()
+  let next = 0
+  const addAwaited = (): void => {
+    const key = `awaited-${next++}`
+    world.awaited.add(key)
+    world.queue.add('service', key)
+  }
+  world.onEnd = (_, key) => {
+    if (key.startsWith('awaited')) addAwaited()
+  }
+  for (let i = 0; i < 200; i++) addAwaited()
+  world.add('service', 10)
+  await world.pass(3_000)
+  for (let i = 0; i < 10; i++) assert.ok(world.begun.includes(`service ${i}`), `${i}`)
 })
