@@ -6,7 +6,7 @@ import type { Cluster } from '../test/apiserver/cluster.ts'
 import { waitFor } from '../test/wait.ts'
 import { benchAnnouncer } from './flags.ts'
 import type { LoopLine } from './loop-watch.ts'
-import { MeasuredProcess } from './process.ts'
+import { agentOf, MeasuredProcess } from './process.ts'
 import { nowMs } from './report.ts'
 import { watchOptions } from './watched.ts'
 
@@ -47,11 +47,11 @@ export class Announcer {
     const { folder, kubeconfig } = this.#cluster
     const common = ['--kubeconfig', kubeconfig, '--http', 'none', '--log-level', 'error']
     const own = ['--datapath', 'none', '--bgp-listen', 'none', '--state-dir', join(folder, 'state')]
-    const agent = ['agent', '--node-name', 'node1', '--socket', join(folder, 'sock'), ...own]
-    const words: Readonly<Record<Face, readonly string[]>> = { operator: ['operator'], agent }
+    const agent = [...agentOf(this.#program), '--node-name', 'node1', '--socket', join(folder, 'sock'), ...own]
+    const words: Readonly<Record<Face, readonly string[]>> = { operator: [this.#program, 'operator'], agent }
     const watched = { HERALD_LOOP_WATCH: this.#loopsOf(face), NODE_OPTIONS: watchOptions() }
     const env = { ...process.env, ...(isWatched ? watched : {}) }
-    return new MeasuredProcess(process.execPath, [this.#program, ...words[face], ...common], env)
+    return new MeasuredProcess(process.execPath, [...words[face], ...common], env)
   }
 
   /** As a node is upgraded: its agent alone. Answers the clock of its start. */

@@ -4,7 +4,8 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
+import { agentFlags } from '../src/cli/hand-over.ts'
 
 /** USER_HZ: /proc counts CPU time in hundredths of a second. */
 const tickMs = 10
@@ -54,11 +55,19 @@ export class MeasuredProcess {
   }
 }
 
+/** How the agent of a program is started, whose entry of the command line this is: built, as an image does it. */
+export function agentOf(program: string): readonly string[] {
+  return program.endsWith('.ts')
+    ? [program, 'agent']
+    : [...agentFlags, join(dirname(dirname(program)), 'start.cjs'), 'agent']
+}
+
 export class AgentProcess extends MeasuredProcess {
   /** `program`: the entry of the command line. */
   constructor(folder: string, program: string, ...flags: readonly string[]) {
     super(process.execPath, [
-      ...[program, 'agent', '--node-name', 'node1', '--manifests', join(folder, 'manifests')],
+      ...agentOf(program),
+      ...['--node-name', 'node1', '--manifests', join(folder, 'manifests')],
       ...['--bgp-listen', 'none', '--http', 'none', '--state-dir', join(folder, 'state')],
       ...['--socket', join(folder, 'herald.sock'), '--log-level', 'error', ...flags],
     ])

@@ -6,6 +6,7 @@
  *     src/speaker/worker.ts  -> build/worker.cjs      its speaker's thread, one file
  *     src/flows/flow-worker.ts -> build/flow-worker.cjs   the thread that reads flow events, one file
  *     src/bfd/thread/bfd-worker.ts -> build/bfd-worker.cjs   the thread that watches paths by BFD, one file
+ *     src/cli/daemon.ts      -> build/daemon.cjs      what reads the words of agent and operator, and is let go of
  *     src/k8s/apiserver/connect.ts -> build/apiserver.cjs   what only an agent with an API server reads
  *                               build/*.cjs.code      what the engine made of these files (scripts/code.ts)
  *     src/cli/herald.ts      -> build/cli/herald.js   the command line; what few verbs need lies beside it
@@ -51,6 +52,7 @@ const programs: readonly Program[] = [
   { source: 'src/speaker/worker.ts', folder: '', options: longLived },
   { source: 'src/flows/flow-worker.ts', folder: '', options: longLived },
   { source: 'src/bfd/thread/bfd-worker.ts', folder: '', options: longLived },
+  { source: 'src/cli/daemon.ts', folder: '', options: longLived },
   { source: 'src/k8s/apiserver/connect.ts', folder: '', options: { ...longLived, entryNames: 'apiserver' } },
   { source: 'src/cli/herald.ts', folder: 'cli', options: split },
   { source: 'src/start.ts', folder: '', options: longLived },

@@ -10,8 +10,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { stringify } from 'yaml'
-import type { AgentOptions } from '../src/agent/options.ts'
-import { agentFlags, withOptions } from '../src/cli/hand-over.ts'
+import { agentFlags } from '../src/cli/hand-over.ts'
 import { HeraldError } from '../src/errors.ts'
 import { certificate, FakeApiServer } from '../test/k8s/apiserver/fake-server.ts'
 
@@ -92,34 +91,13 @@ function kubeconfigFor(server: URL, folder: string): string {
 }
 
 /** Has the agent keep its code beside the program. Rejects with ERR_USAGE where the program does not run. */
-async function run(program: string, folder: string, source: AgentOptions['source']): Promise<void> {
-  const options: AgentOptions = {
-    nodeName: 'node1',
-    source,
-    ...{
-      datapath: 'none',
-      attach: 'auto',
-      datapathMode: 'stack',
-      lbAcceleration: 'disabled',
-      bpffs: join(folder, 'bpf'),
-      remoteBackends: 'tunnel',
-      flowEvents: 'observed',
-    },
-    ...{ stateDir: join(folder, 'state'), socket: join(folder, 'herald.sock'), leaseNamespace: 'default' },
-    ...{ bgpSecretsNamespace: 'default', requireLoadBalancerClass: false, ignoreExcludeLb: false, withdrawOn: [] },
-    ...{ kubeProxyReplacement: false, nodeportAddresses: 'primary' },
-    ...{
-      metricAliases: false,
-      socketLb: false,
-      endTcp: false,
-      cgroupRoot: '/sys/fs/cgroup',
-      logLevel: 'info',
-      logFormat: 'json',
-    },
-  }
-  const words = [...agentFlags, '--import', keepCode, join(program, 'start.cjs')]
-  const agent = spawn(process.execPath, words, {
-    env: withOptions({ PATH: process.env['PATH'] }, options),
+async function run(program: string, folder: string, source: readonly string[]): Promise<void> {
+  const places = ['--state-dir', join(folder, 'state'), '--socket', join(folder, 'herald.sock')]
+  const words = ['agent', '--node-name', 'node1', ...source, '--datapath', 'none', ...places]
+  const quiet = ['--bgp-listen', 'none', '--http', 'none']
+  const flags = [...agentFlags, '--import', keepCode]
+  const agent = spawn(process.execPath, [...flags, join(program, 'start.cjs'), ...words, ...quiet], {
+    env: { PATH: process.env['PATH'] },
     stdio: ['ignore', 'pipe', 'pipe'],
     timeout: patienceMs,
   })
@@ -147,8 +125,8 @@ async function compile(program: string): Promise<void> {
     for (const { path, object } of all) server.store(path, object)
     writeFileSync(join(manifests, 'all.yaml'), all.map(({ object }) => stringify(object)).join('---\n'))
     const kubeconfig = kubeconfigFor((await server.start()).server, folder)
-    await run(program, folder, { kind: 'kubernetes', kubeconfig })
-    await run(program, folder, { kind: 'manifests', directory: manifests })
+    await run(program, folder, ['--kubeconfig', kubeconfig])
+    await run(program, folder, ['--manifests', manifests])
   } finally {
     await server.stop()
     rmSync(folder, { recursive: true, force: true })

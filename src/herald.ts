@@ -1,14 +1,16 @@
 /**
  * Entry of the agent's and the operator's process. `herald agent` reads flags, environment and file, hands the options
- * over and is replaced by this, so that nothing of the command line stays in a process that lives for months. Neither
- * of the two reads what only the other one needs.
+ * over and is replaced by this, so that nothing of the command line stays in a process that lives for months. An image,
+ * and bin/herald, start this at once, and it reads the words itself. Neither of the two reads what only the other one
+ * needs.
  */
 import { reportFailure } from './cli/exit.ts'
-import { takeOptions } from './cli/hand-over.ts'
+import { type HandedOver, takeOptions } from './cli/hand-over.ts'
 import { prepareSpeakerThread } from './speaker/speaker-thread.ts'
 import { collectGarbage, giveMemoryBack, keepThreadsSmall, watchCollections } from './sys/heap.ts'
 import { leave } from './sys/leave.ts'
 import { keepMemorySmall, type MemoryParts } from './sys/memory-keeper.ts'
+import { loadPart } from './sys/parts.ts'
 
 function memoryParts(): MemoryParts {
   let before = performance.eventLoopUtilization()
@@ -25,10 +27,18 @@ function memoryParts(): MemoryParts {
   }
 }
 
+/** Nothing keeps the file that does it: with it goes commander, and what was compiled of both. */
+async function readWords(words: readonly string[]): Promise<HandedOver | number> {
+  const part: typeof import('./cli/daemon.ts') = await loadPart(import.meta.url, './cli/daemon.ts', './daemon.cjs')
+  return await part.readWords(words)
+}
+
 async function run(): Promise<number> {
   keepMemorySmall(memoryParts())
   try {
-    const { what, options } = takeOptions(process.env)
+    const handed = takeOptions(process.env) ?? (await readWords(process.argv.slice(2)))
+    if (typeof handed === 'number') return handed
+    const { what, options } = handed
     if (what === 'operator') return await (await import('./operate.ts')).runOperator(options)
     keepThreadsSmall()
     // Its thread loads and rehearses while this one loads the rest.

@@ -1,6 +1,5 @@
 /** What the command line gives the process that replaces it: flags of the engine, and the options in a variable. */
 import type { AgentOptions } from '../agent/options.ts'
-import { HeraldError } from '../errors.ts'
 import type { OperatorOptions } from '../operator/options.ts'
 
 type Variables = Record<string, string | undefined>
@@ -28,8 +27,8 @@ export type HandedOver =
   | { readonly what: 'agent'; readonly options: AgentOptions }
   | { readonly what: 'operator'; readonly options: OperatorOptions }
 
-/** What was left for this process, which is then gone. Throws ERR_USAGE. */
-export function takeOptions(environment: Variables): HandedOver {
+/** What was left for this process, which is then gone; undefined: nothing was. */
+export function takeOptions(environment: Variables): HandedOver | undefined {
   for (const [what, variable] of [
     ['agent', agentVariable],
     ['operator', operatorVariable],
@@ -39,5 +38,5 @@ export function takeOptions(environment: Variables): HandedOver {
     delete environment[variable]
     return { what, options: JSON.parse(text) }
   }
-  throw new HeraldError('ERR_USAGE', 'this is no command of its own; run `herald agent` or `herald operator`')
+  return undefined
 }

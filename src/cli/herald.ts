@@ -1,14 +1,14 @@
 /** The executable: runs the verb and turns what it throws into a line on stderr and an exit code. */
-import { CommanderError } from 'commander'
 import { HeraldError } from '../errors.ts'
-import { exitCode, reportFailure } from './exit.ts'
+import { reportFailure } from './exit.ts'
 import { createProgram, wordsOf } from './program.ts'
+import { reported } from './usage.ts'
 
 async function run(): Promise<void> {
   try {
     await createProgram().parseAsync(wordsOf(process.argv.slice(2)), { from: 'user' })
   } catch (error) {
-    const code = report(error)
+    const code = reported(error)
     process.exitCode = code
     // After what was written: a help page that stdout did not take is no success, and 'error' below says so.
     process.stdout.write('', (failed) => void (failed ?? end(code)))
@@ -20,11 +20,6 @@ async function end(code: number): Promise<void> {
   const isHeld = process.getActiveResourcesInfo().some((name) => name.startsWith('FSReq'))
   if (isHeld) (await import('../sys/leave.ts')).leave(code)
   process.exit()
-}
-
-function report(error: unknown): number {
-  if (error instanceof CommanderError) return error.exitCode === 0 ? exitCode.ok : exitCode.usage
-  return reportFailure(error)
 }
 
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {

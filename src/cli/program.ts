@@ -1,7 +1,6 @@
 /** All verbs, one file each, as one commander program. Reading verbs load nothing of the daemon. */
 import { findPackageJSON } from 'node:module'
 import { Command } from 'commander'
-import { errorTable } from '../errors.ts'
 import { addAgent } from './agent.ts'
 import { addBfd } from './bfd.ts'
 import { addBgp } from './bgp.ts'
@@ -15,6 +14,7 @@ import { addObserve } from './observe.ts'
 import { addOperator } from './operator.ts'
 import { addReplay } from './replay.ts'
 import { addStatus } from './status.ts'
+import { saysAsOurs } from './usage.ts'
 import { addValidate } from './validate.ts'
 import { addVersion } from './version.ts'
 
@@ -35,12 +35,7 @@ export function createProgram(): Command {
   addVersion(program, findPackageJSON(import.meta.url) ?? 'package.json')
   addCompletion(program)
   addLaterVerbs(program)
-  for (const command of [program, ...descendants(program)])
-    command
-      .exitOverride()
-      // As everything else that goes wrong is said.
-      .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'herald: ')) })
-      .showHelpAfterError(errorTable.ERR_USAGE)
+  saysAsOurs(program)
   return program
 }
 
@@ -64,9 +59,4 @@ function verbFirst(words: readonly string[]): readonly string[] {
   const end = words.indexOf('--', at)
   const [verb, behind] = end < 0 ? [words.slice(at), []] : [words.slice(at, end), words.slice(end)]
   return [...verb, ...words.slice(0, at), ...behind]
-}
-
-/** The command's children, their children and so on. */
-export function descendants(command: Command): Command[] {
-  return command.commands.flatMap((child) => [child, ...descendants(child)])
 }

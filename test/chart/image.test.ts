@@ -132,7 +132,7 @@ test('the image runs the program of this version on the pinned Node', { skip }, 
 })
 
 test('the image has what the engine made of the program when it was built, for this engine', { skip }, () => {
-  for (const name of ['herald.cjs', 'worker.cjs', 'apiserver.cjs']) {
+  for (const name of ['herald.cjs', 'worker.cjs', 'apiserver.cjs', 'daemon.cjs']) {
     const path = join(top, 'opt/herald/build', name)
     const head = headOf(readFileSync(path, 'latin1'))
     assert.equal(readFileSync(`${path}.code`, 'latin1').slice(0, head.length), head, name)
@@ -163,7 +163,7 @@ test('the image reads manifests: everything that a verb loads late is in it', { 
   assert.match(output, /pool\.yaml:1:1: error: .* has no metadata\.name/)
 })
 
-test('an agent in the image becomes the bundled program, which reads a kubeconfig', { skip }, () => {
+test('an agent in the image is the bundled program, which reads a kubeconfig', { skip }, () => {
   // All of /proc that the start reads.
   const boot = join(top, 'proc/sys/kernel/random')
   mkdirSync(boot, { recursive: true })

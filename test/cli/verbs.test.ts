@@ -6,7 +6,8 @@ import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import type { Command, Option } from 'commander'
 import { laterVerbs } from '../../src/cli/later-verbs.ts'
-import { createProgram, descendants } from '../../src/cli/program.ts'
+import { createProgram } from '../../src/cli/program.ts'
+import { descendants } from '../../src/cli/usage.ts'
 import { CommandLine } from './in-worker.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'herald-verbs-'))

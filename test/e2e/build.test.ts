@@ -41,7 +41,11 @@ const text = (name: string): string => readFileSync(join(build, name), 'utf8')
 const modulesOf = (name: string): string[] =>
   [...text(name).matchAll(/^\/\/ (\S+\.(?:ts|js|mjs|cjs))$/gm)].map((m) => m[1] ?? '')
 
-function startAgent(name: string): { readonly pid: number; readonly socket: string } {
+/** By default as the command line becomes it. */
+function startAgent(
+  name: string,
+  program: readonly string[] = [herald],
+): { readonly pid: number; readonly socket: string } {
   const manifests = join(folder, 'manifests')
   mkdirSync(manifests, { recursive: true })
   writeFileSync(
@@ -51,7 +55,7 @@ function startAgent(name: string): { readonly pid: number; readonly socket: stri
   const socket = join(folder, `${name}.sock`)
   const words = ['agent', '--node-name', 'node1', '--manifests', manifests, '--datapath', 'none', '--http', 'none']
   const places = ['--bgp-listen', 'none', '--state-dir', join(folder, name), '--socket', socket]
-  const agent = spawn(process.execPath, [herald, ...words, ...places], { stdio: 'ignore' })
+  const agent = spawn(process.execPath, [...program, ...words, ...places], { stdio: 'ignore' })
   agents.push(agent)
   return { pid: agent.pid ?? 0, socket }
 }
@@ -75,6 +79,11 @@ test('each file holds what its process needs and nothing of the others', () => {
   assert.ok(modulesOf('bfd-worker.cjs').includes('src/bfd/thread/bfd-worker.ts'))
   assert.deepEqual(
     foreign('bfd-worker.cjs', /node_modules\/(?!ip-address\/)|src\/(k8s|agent|cli|api|datapath|speaker|observe)\//),
+    [],
+  )
+  assert.ok(modulesOf('daemon.cjs').includes('node_modules/commander/lib/command.js'))
+  assert.deepEqual(
+    foreign('daemon.cjs', /node_modules\/(?!commander\/|yaml\/)|src\/(?!cli\/|errors\.ts|api\/unprintable)/),
     [],
   )
   // The Kubernetes client is for an agent with an API server.
@@ -118,7 +127,7 @@ test('the part for an API server reads a kubeconfig, and lists over HTTP/2 what 
 })
 
 test('what the engine made of the long-lived files is kept beside them, and taken with the flags of the agent', () => {
-  const files = ['herald.cjs', 'worker.cjs', 'apiserver.cjs'].map((name) => join(build, name))
+  const files = ['herald.cjs', 'worker.cjs', 'apiserver.cjs', 'daemon.cjs'].map((name) => join(build, name))
   const look = `
     const { readFileSync } = require('node:fs')
     for (const path of ${JSON.stringify(files)}) {
@@ -129,7 +138,7 @@ test('what the engine made of the long-lived files is kept beside them, and take
     }`
   const taken = (...flags: readonly string[]): string =>
     execFileSync(process.execPath, [...flags, '--eval', look], { encoding: 'utf8' }).trim()
-  for (const flags of [agentFlags, operatorFlags]) assert.equal(taken(...flags), 'false\nfalse\nfalse')
+  for (const flags of [agentFlags, operatorFlags]) assert.equal(taken(...flags), 'false\nfalse\nfalse\nfalse')
   assert.match(taken('--no-opt'), /true/, 'of an engine with other flags it is passed over')
   for (const path of files) {
     const head = readFileSync(`${path}.code`).toString('latin1', 0, 200).split('\n')[0]
@@ -188,6 +197,56 @@ test('the built agent starts, keeps its process id, answers, and loses what the 
   assert.match(seen('yaml'), /^node: node1$/m)
   agents.at(-1)?.kill('SIGINT')
   assert.deepEqual(await once(agents.at(-1) ?? assert.fail(), 'exit'), [0, null])
+})
+
+const atOnce = [...agentFlags, join(build, 'start.cjs')]
+
+test('the agent that is started at once reads its words itself, and keeps nothing of what read them', async () => {
+  const place = join(folder, 'snapshots')
+  mkdirSync(place)
+  const looked = ['--heapsnapshot-signal=SIGUSR2', `--diagnostic-dir=${place}`]
+  const { pid, socket } = startAgent('at-once', [...looked, ...atOnce])
+  const status = await waitFor('an answer', () => fetchStatus({ socket }).catch(() => undefined))
+  assert.equal(status.node, 'node1')
+  process.kill(pid, 'SIGUSR2')
+  const kept = await waitFor('a snapshot of the heap', () => {
+    const [name] = readdirSync(place)
+    const all = name === undefined ? '' : readFileSync(join(place, name), 'utf8')
+    return all.trimEnd().endsWith('}') ? all : undefined
+  })
+  assert.match(kept, /prepareSpeakerThread/, 'names of functions are in it')
+  assert.doesNotMatch(kept, /showHelpAfterError|configureOutput/)
+  agents.at(-1)?.kill('SIGINT')
+  assert.deepEqual(await once(agents.at(-1) ?? assert.fail(), 'exit'), [0, null])
+})
+
+test('what is started at once takes words, and refuses them, as the command line does', () => {
+  const config = join(folder, 'config.yaml')
+  writeFileSync(config, 'attach: nowhere\n')
+  const said = (words: readonly string[], program: readonly string[]): readonly unknown[] => {
+    const { status, stdout, stderr } = spawnSync(process.execPath, [...program, ...words], { encoding: 'utf8' })
+    return [status, stdout, stderr]
+  }
+  const state = ['--state-dir', join(folder, 'refused'), '--datapath', 'none']
+  for (const words of [
+    ['agent', '--help'],
+    ['operator', '--help'],
+    ['agent', '--attach', 'nowhere'],
+    ['agent', '--config', config],
+    ['agent', '--no-such-flag'],
+    ['agent', '--manifests', '/nonexistent', '--log-level', 'error', ...state],
+    ['operator', '--kubeconfig', '/nonexistent', '--http', 'none'],
+  ])
+    assert.deepEqual(said(words, atOnce), said(words, [herald]), words.join(' '))
+  const [code, , text] = said(['status'], atOnce)
+  assert.deepEqual([code, /is no command of its own/.test(String(text))], [2, true])
+})
+
+test('bin/herald and the image start the agent at once, with its flags', () => {
+  const flags = agentFlags.join(' ')
+  const lines = (name: string): readonly string[] => readFileSync(join(root, name), 'utf8').split('\n')
+  assert.equal(lines('image/herald')[0], `#!/usr/local/bin/node ${flags}`)
+  assert.ok(lines('bin/herald').some((line) => line.includes(`exec "$node" ${flags} "$here/build/start.cjs" "$@"`)))
 })
 
 test('an agent that cannot start says why and ends with the code of its fault', () => {
