@@ -8,6 +8,7 @@
  * while.
  */
 import type { Clock, Wait } from '../clock/clock.ts'
+import { backOff, spreadBehind } from '../clock/spread.ts'
 import type { DatapathStatus } from '../datapath/datapath.ts'
 import type { Neighbor, Problem } from '../desired/model.ts'
 import {
@@ -63,8 +64,7 @@ export interface NodeReporterParts {
 const settleMs = 500
 const leastMs = 3_000
 const roundMs = 15_000
-const firstRetryMs = 5_000
-const lastRetryMs = 120_000
+const retryMs = { first: 5_000, most: 120_000 } as const
 const fault = 'node status'
 
 /** Whether it is the object that is told of a node. */
@@ -179,15 +179,14 @@ export class NodeReporter {
       case 'gone':
         return leastMs
       case 'limited':
-        // Many nodes are asked to wait in one moment.
-        return Math.max(outcome.afterMs, leastMs) * (1 + random() / 2)
+        return spreadBehind(Math.max(outcome.afterMs, leastMs), random)
       case 'owned':
       case 'undeclared':
       case 'refused':
       case 'failed': {
         const what = 'what this node says of its sessions cannot be written'
         faults.raise(fault, '', `${what}: ${outcome.message}`)
-        return Math.min(firstRetryMs * 2 ** Math.min(this.#failures++, 10), lastRetryMs) * (0.75 + random() / 2)
+        return backOff(retryMs, this.#failures++, random)
       }
     }
   }

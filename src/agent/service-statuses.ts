@@ -10,6 +10,7 @@
  */
 import { createHash } from 'node:crypto'
 import type { Clock, Wait } from '../clock/clock.ts'
+import { backOff, spreadBehind } from '../clock/spread.ts'
 import { sameValue } from '../desired/same-value.ts'
 import {
   serviceStatus,
@@ -42,8 +43,7 @@ export interface ServiceStatusesParts {
 
 /** Changes that come together are told together. */
 const settleMs = 500
-const firstRetryMs = 1_000
-const lastRetryMs = 60_000
+const retryMs = { first: 1_000, most: 60_000 } as const
 const fault = 'service statuses'
 /** Where so many are refused in turn, the others are not tried. */
 const maxRefused = 16
@@ -134,9 +134,8 @@ export class ServiceStatuses {
       return this.#wake(settleMs)
     }
     faults.raise(fault, '', `to whom Services are announced cannot be told: ${hindrance.message}`)
-    const retryMs = Math.min(firstRetryMs * 2 ** Math.min(this.#failures++, 10), lastRetryMs) * (0.75 + random() / 2)
-    // Many nodes are asked to wait in one moment.
-    this.#wake(hindrance.afterMs === undefined ? retryMs : hindrance.afterMs * (1 + random() / 2))
+    const backOffMs = backOff(retryMs, this.#failures++, random)
+    this.#wake(hindrance.afterMs === undefined ? backOffMs : spreadBehind(hindrance.afterMs, random))
   }
 
   async #work(): Promise<Hindrance | undefined> {
@@ -162,7 +161,7 @@ export class ServiceStatuses {
     const { objects, node, namespace, services } = this.#parts
     const kind = { ...serviceStatusKind, resource: serviceStatusResource, namespace }
     const listed = await objects.list(kind, serviceStatusLabels(node))
-    if (listed.kind === 'absent') return { message: serviceStatusAbsent, afterMs: lastRetryMs }
+    if (listed.kind === 'absent') return { message: serviceStatusAbsent, afterMs: retryMs.most }
     if (listed.kind === 'failed') return listed
     this.#known = new Map(
       listed.objects.flatMap((object) => {

@@ -6,6 +6,7 @@
  *     other addresses, or not what the others hear --> read --> make or change the Lease --fails--> again, ever later
  */
 import type { Clock, Wait } from '../clock/clock.ts'
+import { spread } from '../clock/spread.ts'
 import type { DesiredTunnels } from '../desired/model.ts'
 import type { LeaseAnswer, LeaseSpec, LeaseStore } from '../k8s/lease.ts'
 import type { Faults } from './faults.ts'
@@ -71,7 +72,7 @@ export class TunnelTeller {
     if (this.#isWriting || this.#wait !== undefined || this.#isStopped) return
     const { clock, random } = this.#parts
     const pauseMs = this.#failures === 0 ? leastMs : Math.min(leastMs * 2 ** this.#failures, lastRetryMs)
-    const leftMs = this.#lastAt + pauseMs * (0.75 + random() / 2) - clock.monotonic()
+    const leftMs = this.#lastAt + spread(pauseMs, random) - clock.monotonic()
     if (leftMs <= 0) void this.#write()
     else this.#later(leftMs)
   }

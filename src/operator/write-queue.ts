@@ -15,6 +15,7 @@
  */
 import type { Clock, Wait } from '../clock/clock.ts'
 import { Due } from '../clock/due.ts'
+import { spread } from '../clock/spread.ts'
 import type { StatusOutcome } from '../k8s/status.ts'
 
 export const maxInFlight = 16
@@ -258,7 +259,7 @@ export class WriteQueue {
   #later(lane: Lane, key: string, entry: Entry, { kind }: StatusOutcome): void {
     if (this.#isStopped) return
     const backoffMs = Math.min(firstRetryMs * 2 ** Math.min(entry.failures++, 10), lastRetryMs)
-    const ms = Math.max(backoffMs, kind === 'stale' ? staleRetryMs : 0) * (0.75 + this.#parts.random() / 2)
+    const ms = spread(Math.max(backoffMs, kind === 'stale' ? staleRetryMs : 0), this.#parts.random)
     entry.retry?.cancel()
     entry.retry = this.#parts.clock.after(ms, () => this.add(lane, key))
   }

@@ -8,6 +8,7 @@
  * Nothing that fails takes anything away: what was delivered stays in force until the server says otherwise.
  */
 import type { Wait } from '../../clock/clock.ts'
+import { backOff, spread, spreadBehind } from '../../clock/spread.ts'
 import { messageOf } from '../../errors.ts'
 import { isRecord, type KindState, shortened } from '../source.ts'
 import { Delivered, type DeliveredEvents, isOlder, metadataOf } from './delivered.ts'
@@ -34,10 +35,7 @@ const watchLeastSec = 240
 const watchSpreadSec = 240
 /** A server that does not end a watch as it was asked to has lost it. */
 const watchGraceSec = 30
-const firstRetryMs = 500
-const lastRetryMs = 30_000
-/** Who is asked to wait comes so much later at most: all at once would be asked to wait once more. */
-const askedSpread = 0.5
+const retryMs = { first: 500, most: 30_000 } as const
 /** Of a Secret that the server cannot read either: a word that stands after so many tries. */
 const finalFailures = 3
 /** A watch that lasted so long was in order: what fails next is the first failure. One that ends sooner is none. */
@@ -210,10 +208,10 @@ export class Reflector {
     if (isMoment) this.#untold = this.#parts.clock.after(momentMs, tell)
     else tell()
     const saidMs = error instanceof Rejected ? (error.retryAfterSec ?? 0) * 1000 : 0
-    const askedMs = Math.min(saidMs, lastRetryMs) * (1 + this.#parts.random() * askedSpread)
+    const askedMs = spreadBehind(Math.min(saidMs, retryMs.most), this.#parts.random)
     this.#askedUntil = this.#parts.clock.monotonic() + askedMs
     this.#isUnanswered = status === 0 || status === 429 || status >= 500
-    if (status === 504 && !wasWatch) await this.#sleep(Math.min(behindRetryMs, firstRetryMs * 2 ** failures))
+    if (status === 504 && !wasWatch) await this.#sleep(Math.min(behindRetryMs, retryMs.first * 2 ** failures))
     else await this.#backOff(failures, askedMs)
     this.#isUnanswered = false
     this.#asked?.cancel()
@@ -222,9 +220,7 @@ export class Reflector {
 
   /** `failures`: before this one. */
   #backOff(failures: number, askedMs = 0): Promise<void> {
-    const backoffMs =
-      Math.min(firstRetryMs * 2 ** Math.min(failures, 10), lastRetryMs) * (0.75 + this.#parts.random() / 2)
-    return this.#sleep(Math.max(backoffMs, askedMs))
+    return this.#sleep(Math.max(backOff(retryMs, failures, this.#parts.random), askedMs))
   }
 
   #isBehind(): void {
@@ -247,7 +243,7 @@ export class Reflector {
     this.#failures.list = 0
     this.#watchProblem = undefined
     this.#setState(true, undefined)
-    await this.#sleep(absentMs * (0.75 + this.#parts.random() / 2))
+    await this.#sleep(spread(absentMs, this.#parts.random))
   }
 
   async #list(): Promise<void> {
