@@ -19,8 +19,8 @@ const led = { family: 48, pair: 52, bytes: 92 } as const
 /** A socket, and what it keeps: the frontend and its backend, two `struct endpoint`. */
 type Kept = readonly [socket: NamedSocket, pair: Uint8Array]
 
-/** Some microseconds each, some tens of them, and 2 ms where slices are asked and there are 20 000. */
-const mostInPart = { looked: 2048, tried: 256, kinds: 32 } as const
+/** Some microseconds each, and some tens of them. */
+const mostInPart = { looked: 2048, tried: 256 } as const
 
 /** Thousands of sockets may be led alike: each such kind is judged once. */
 class Gone {
@@ -29,11 +29,6 @@ class Gone {
 
   constructor(isGone: (socket: LedSocket) => boolean) {
     this.#isGone = isGone
-  }
-
-  /** How many were judged. */
-  get kinds(): number {
-    return this.#judged.size
   }
 
   has(each: Kept): boolean {
@@ -67,8 +62,7 @@ export class LedSockets {
       // Judged anew in each part: the list may be of a while ago.
       const gone = new Gone(isGone)
       let [looked, tried, ended] = [0, 0, 0]
-      const { looked: mostLooked, tried: mostTried, kinds } = mostInPart
-      for (; looked < mostLooked && tried < mostTried && gone.kinds < kinds; looked++) {
+      for (; looked < mostInPart.looked && tried < mostInPart.tried; looked++) {
         const each = listed.next().value
         if (each === undefined) {
           isOver = true

@@ -149,28 +149,3 @@ test('of many sockets so many are ended in a part, and who comes back between tw
   assert.equal(endedBy(balancer, 'UDP', goneAt(gone)), 600 - first)
   await actor.end()
 })
-
-test('of sockets that are led in many ways so many ways are judged in a part', { skip }, async () => {
-  assert.ok(world)
-  const { gone } = families.ipv4
-  const balancer = world.open()
-  const actor = world.client()
-  for (let index = 1; index <= 40; index++) {
-    balancer.upsert(socketFrontend(`203.0.113.${index}`, 'UDP', [gone]))
-    await call(actor, `way ${index}`, 'connect', `203.0.113.${index}`, 80)
-  }
-  let judged: string[] = []
-  const met: number[] = []
-  const isGone = ({ frontend }: LedSocket): boolean => judged.push(frontend.address) < 0
-  for (const ended of balancer.endSockets('UDP', isGone)) {
-    assert.equal(ended, 0)
-    met.push(judged.length)
-    judged = []
-  }
-  assert.equal(
-    met.reduce((all, count) => all + count, 0),
-    40,
-  )
-  assert.ok(Math.max(...met) <= 32, met.join())
-  await actor.end()
-})

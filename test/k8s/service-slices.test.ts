@@ -40,3 +40,22 @@ test('an endpoint is named by its address with its port and protocol, whatever i
   slices.set('a/2', undefined)
   assert.ok(!names('10.1.1.6', 53))
 })
+
+test('who claims an address is touched when its first endpoint comes and when the last one goes, and not between', () => {
+  const slices = new ServiceSlices((address) => [`claims ${address}`])
+  const dns = [{ port: 53, protocol: 'UDP' }]
+  const touchedBy = (id: string, now: EndpointSlice | undefined): readonly string[] => [...slices.set(id, now)].sort()
+  slices.set('a/1', slice(['10.1.1.5'], dns))
+  assert.ok(slices.hasEndpoint(parseAddress('10.1.1.5') ?? 0))
+  // An address that is written twice in one slice counts once, and other ports of a slice move no address.
+  assert.deepEqual(touchedBy('a/2', slice(['10.1.1.6', '10.1.1.6'], dns)), ['claims 10.1.1.6', 'default/web'])
+  assert.deepEqual(touchedBy('a/3', slice(['10.1.1.5', '10.1.1.6'], dns)), ['default/web'])
+  assert.deepEqual(touchedBy('a/3', slice(['10.1.1.5', '10.1.1.6'], [{ port: 54, protocol: 'UDP' }])), ['default/web'])
+  assert.ok(slices.names(parseAddress('10.1.1.6') ?? 0, 54, 'UDP'))
+  assert.deepEqual(touchedBy('a/2', undefined), ['default/web'])
+  assert.deepEqual(touchedBy('a/3', slice(['10.1.1.7'], dns)), ['claims 10.1.1.6', 'claims 10.1.1.7', 'default/web'])
+  assert.deepEqual(touchedBy('a/1', undefined), ['claims 10.1.1.5', 'default/web'])
+  assert.deepEqual(touchedBy('a/3', undefined), ['claims 10.1.1.7', 'default/web'])
+  for (const address of ['10.1.1.5', '10.1.1.6', '10.1.1.7'])
+    assert.ok(!slices.hasEndpoint(parseAddress(address) ?? 0), address)
+})

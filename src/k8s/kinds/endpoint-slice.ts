@@ -231,13 +231,12 @@ export function endpointsOf({ family, nodes, zones, packed, states, hints }: End
   }))
 }
 
-/** Whether one of its endpoints has it. */
-export function hasAddress({ family, packed }: EndpointSlice, address: Address): boolean {
-  if (family !== familyOfAddress(address)) return false
-  const wanted = pack(address)
-  for (let at = packed.indexOf(wanted); at >= 0; at = packed.indexOf(wanted, at + 1))
-    if (at % wanted.length === 0) return true
-  return false
+/** Those of its endpoints. */
+export function addressesOf({ family, packed }: EndpointSlice): readonly Address[] {
+  const size = family === 'ipv4' ? 4 : 16
+  return Array.from({ length: packed.length / size }, (_, index) =>
+    unpack(packed.slice(index * size, (index + 1) * size)),
+  )
 }
 
 /** The name of the pod with this address. */

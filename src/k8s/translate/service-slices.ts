@@ -1,15 +1,18 @@
 /** The EndpointSlices of each Service, as they come and go. Pure. */
 import { type Address, formatAddress, parseAddress } from '../../ip/address.ts'
-import { endpointsOf, type EndpointSlice, hasAddress, podAt, type SlicePort } from '../kinds/endpoint-slice.ts'
+import { addressesOf, type EndpointSlice, podAt, type SlicePort } from '../kinds/endpoint-slice.ts'
 
 const none: readonly EndpointSlice[] = []
+
+/** The ids of slices by an address of their endpoints: most addresses are in one slice. */
+type SlicesAt = Map<Address, string | Set<string>>
 
 export class ServiceSlices {
   readonly #claimantsOf: (address: string) => Iterable<string>
   readonly #byService = new Map<string, readonly EndpointSlice[]>()
   readonly #byId = new Map<string, EndpointSlice>()
-  /** How many endpoints have an address; of a hundred thousand nobody keeps it who was never asked. */
-  #endpoints: Map<Address, number> | undefined
+  /** Of a hundred thousand endpoints nobody keeps it who was never asked. */
+  #byAddress: SlicesAt | undefined
 
   /** `claimantsOf`: Services for which it decides whether an endpoint has an address. */
   constructor(claimantsOf: (address: string) => Iterable<string>) {
@@ -37,20 +40,24 @@ export class ServiceSlices {
 
   /** Whether an endpoint of any Service has it. */
   hasEndpoint(address: Address): boolean {
-    if (this.#endpoints === undefined) {
-      this.#endpoints = new Map()
-      for (const slice of this.#byId.values()) this.#count(this.#endpoints, slice, 1)
-    }
-    return this.#endpoints.has(address)
+    return this.#slicesAt(address) !== undefined
   }
 
   /** Whether an endpoint of any Service, in whatever state, has it at a port. */
   names(address: Address, port: number, protocol: SlicePort['protocol']): boolean {
-    if (!this.hasEndpoint(address)) return false
-    for (const slice of this.#byId.values())
-      if (slice.ports.some((each) => each.port === port && each.protocol === protocol) && hasAddress(slice, address))
+    const ids = this.#slicesAt(address) ?? []
+    for (const id of typeof ids === 'string' ? [ids] : ids)
+      if (this.#byId.get(id)?.ports.some((each) => each.port === port && each.protocol === protocol) === true)
         return true
     return false
+  }
+
+  #slicesAt(address: Address): string | ReadonlySet<string> | undefined {
+    if (this.#byAddress === undefined) {
+      this.#byAddress = new Map()
+      for (const [id, slice] of this.#byId) for (const each of addressesOf(slice)) addTo(this.#byAddress, each, id)
+    }
+    return this.#byAddress.get(address)
   }
 
   /** Replaces a slice; answers the Services that it was of, and is of, and those that claim what it came to have. */
@@ -69,28 +76,44 @@ export class ServiceSlices {
       this.#byService.set(slice.service, [...this.of(slice.service), slice])
       touched.add(slice.service)
     }
-    for (const address of this.#moved(before, slice?.service === undefined ? undefined : slice))
+    const now = slice?.service === undefined ? undefined : slice
+    const isSame = before?.packed === now?.packed && before?.family === now?.family
+    if (this.#byAddress === undefined || isSame) return touched
+    for (const address of moved(this.#byAddress, id, before, now))
       for (const key of this.#claimantsOf(formatAddress(address))) touched.add(key)
     return touched
   }
+}
 
-  /** Addresses that an endpoint has now and none had before, or the other way round. */
-  #moved(before: EndpointSlice | undefined, now: EndpointSlice | undefined): readonly Address[] {
-    const counts = this.#endpoints
-    if (counts === undefined || (before?.packed === now?.packed && before?.family === now?.family)) return []
-    const came = now === undefined ? [] : this.#count(counts, now, 1)
-    const went = before === undefined ? [] : this.#count(counts, before, -1)
-    return [...came, ...went]
-  }
+/** Answers the addresses that an endpoint has now and none had before, or the other way round. */
+function moved(
+  slices: SlicesAt,
+  id: string,
+  before: EndpointSlice | undefined,
+  now: EndpointSlice | undefined,
+): readonly Address[] {
+  const had = new Set(before === undefined ? [] : addressesOf(before))
+  const has = new Set(now === undefined ? [] : addressesOf(now))
+  const came = [...has].filter((address) => !had.has(address) && addTo(slices, address, id))
+  return [...came, ...[...had].filter((address) => !has.has(address) && takeFrom(slices, address, id))]
+}
 
-  /** Answers the addresses of which there is a first one now, or none any more. */
-  #count(counts: Map<Address, number>, slice: EndpointSlice, by: 1 | -1): readonly Address[] {
-    return endpointsOf(slice).flatMap(({ address }) => {
-      if (address === undefined) return []
-      const count = (counts.get(address) ?? 0) + by
-      if (count > 0) counts.set(address, count)
-      else counts.delete(address)
-      return count === (by === 1 ? 1 : 0) ? [address] : []
-    })
+/** Answers whether it is the first one there. */
+function addTo(slices: SlicesAt, address: Address, id: string): boolean {
+  const ids = slices.get(address)
+  if (ids === undefined) slices.set(address, id)
+  else if (typeof ids === 'string') slices.set(address, new Set([ids, id]))
+  else ids.add(id)
+  return ids === undefined
+}
+
+/** Answers whether it was the last one there. */
+function takeFrom(slices: SlicesAt, address: Address, id: string): boolean {
+  const ids = slices.get(address)
+  if (ids === undefined) return false
+  if (typeof ids !== 'string') {
+    ids.delete(id)
+    if (ids.size > 0) return false
   }
+  return slices.delete(address)
 }
