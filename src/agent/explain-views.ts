@@ -4,12 +4,14 @@
  */
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { ExplainSubject, ExplainView, RouteView } from '../api/types.ts'
+import type { AccelerationStatus } from '../datapath/datapath.ts'
 import type { DesiredPodCidr, DesiredService, DesiredSpeaker, Problem, Route, Verdict } from '../desired/model.ts'
 import { isAddressNamed, parseAddress, splitZone } from '../ip/address.ts'
 import { formatPrefix, hostPrefix, parsePrefix } from '../ip/prefix.ts'
 import type { PeerSnapshot, RouteSnapshot } from '../speaker/protocol.ts'
 import { textOctets } from '../speaker/route-snapshot.ts'
 import type { SpeakerThread } from '../speaker/speaker-thread.ts'
+import { earlyServiceView } from './early-views.ts'
 import {
   announcedVerdicts,
   brokenVersionVerdicts,
@@ -35,6 +37,7 @@ export interface ExplainParts {
     readonly problems: readonly Problem[]
   }
   readonly speaker: Pick<SpeakerThread, 'peers' | 'route' | 'paths'>
+  readonly datapath?: { readonly status: { readonly acceleration?: AccelerationStatus } }
   /** Absent: no socket LB in this process. */
   readonly sockets?: SocketParts
 }
@@ -137,7 +140,9 @@ async function explainService(parts: ExplainParts, key: string): Promise<Explain
   const isServed = serviceVerdicts(parts, service).every(({ ok }) => ok)
   const announced =
     isServed && isToBeAnnounced(service) ? announcedVerdicts(service.routes, sent, await surroundings(parts)) : []
-  return { ...answer(subject, [...verdicts, ...announced], sent), ...clients }
+  const acceleration = earlyServiceView(parts.datapath?.status.acceleration, service)
+  const early = acceleration === undefined ? {} : { acceleration }
+  return { ...answer(subject, [...verdicts, ...announced], sent), ...early, ...clients }
 }
 
 async function explainPeer(parts: ExplainParts, name: string): Promise<ExplainView> {

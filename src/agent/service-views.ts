@@ -4,15 +4,24 @@
  */
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { FrontendView, Page, PageQuery, ServiceView } from '../api/types.ts'
-import { maxCountedBackends, type BackendCounters, type Datapath } from '../datapath/datapath.ts'
+import {
+  type AccelerationStatus,
+  type BackendCounters,
+  type Datapath,
+  type EarlyKind,
+  maxCountedBackends,
+} from '../datapath/datapath.ts'
 import { type Backend, type DesiredService, type Frontend, translatedNode, type Verdict } from '../desired/model.ts'
 import type { SpeakerThread } from '../speaker/speaker-thread.ts'
+import { takenEarly } from './early-views.ts'
 import type { Order } from './order.ts'
 
 export interface ServiceParts {
   readonly agent: { readonly order: Pick<Order, 'services' | 'verdict' | 'isProgrammed'> }
   readonly speaker: Pick<SpeakerThread, 'isAtAnyPeer'>
-  readonly datapath: Pick<Datapath, 'counters'>
+  readonly datapath: Pick<Datapath, 'counters'> & {
+    readonly status: { readonly acceleration?: AccelerationStatus }
+  }
 }
 
 /** Ports, backends and source ranges on one page, or those of one port: a Service may have a million. */
@@ -41,6 +50,7 @@ export function servicesPage(parts: ServiceParts, { limit, continue: token }: Pa
   const { keys, isMore } = firstKeys(services.keys(), begun.shown > 0 ? limit - 1 : limit, begun.key)
   const items: ServiceView[] = []
   let room = maxPageParts
+  const early = takenEarly(parts.datapath.status.acceleration)
   for (const [key, from] of [[begun.key, begun.shown] as const, ...keys.map((each) => [each, 0] as const)]) {
     const service = services.get(key)
     if (service === undefined || (key === begun.key && from === 0)) continue
@@ -50,7 +60,7 @@ export function servicesPage(parts: ServiceParts, { limit, continue: token }: Pa
     // What fits into a page of its own begins one.
     if (!isWhole && items.length > 0 && fittingIn(service, 0, maxPageParts).until >= all)
       return { items, continue: items.at(-1)?.service ?? key }
-    if (from === 0 || until > from) items.push(serviceView(parts, service, from, until))
+    if (from === 0 || until > from) items.push(serviceView(parts, service, { from, until, early }))
     if (!isWhole) return { items, continue: `${key} ${until}` }
     room -= size
   }
@@ -126,7 +136,14 @@ export async function countServices(parts: ServiceParts): Promise<ServiceCounts>
   return { total, states, routes, families }
 }
 
-function serviceView(parts: ServiceParts, service: DesiredService, from: number, until: number): ServiceView {
+interface Shown {
+  /** Frontends, by their places. */
+  readonly from: number
+  readonly until: number
+  readonly early: ((frontend: Frontend) => EarlyKind[]) | undefined
+}
+
+function serviceView(parts: ServiceParts, service: DesiredService, { from, until, early }: Shown): ServiceView {
   return {
     service: service.key,
     addresses: [...service.addresses],
@@ -134,7 +151,9 @@ function serviceView(parts: ServiceParts, service: DesiredService, from: number,
     state: stateOf(parts, service),
     externalTrafficPolicy: service.externalTrafficPolicy,
     remoteBackends: service.remoteBackends,
-    frontends: service.frontends.slice(from, until).map((frontend) => frontendView(parts, frontend)),
+    frontends: service.frontends
+      .slice(from, until)
+      .map((frontend) => ({ ...frontendView(parts, frontend), ...(early && { early: early(frontend) }) })),
     verdicts: serviceVerdicts(parts, service),
   }
 }

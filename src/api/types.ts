@@ -4,7 +4,14 @@
  * never renamed.
  */
 import * as z from 'zod'
-import { accelerationSchema, dropSchema, mapSchema } from './datapath-types.ts'
+import {
+  accelerationSchema,
+  dropSchema,
+  earlyKindSchema,
+  earlyServiceSchema,
+  mapSchema,
+  type pinnedMapSchema,
+} from './datapath-types.ts'
 import { bfdSchema } from './bfd-view.ts'
 import { kubeProxySchema } from './kube-proxy-types.ts'
 import { endedSocketsSchema, ledFrontendSchema } from './socket-types.ts'
@@ -161,6 +168,10 @@ export const frontendSchema = z.object({
     .optional()
     .describe('Who may open flows: the longest prefix decides, none lets nobody in; absent: everybody may'),
   affinitySeconds: z.number().optional().describe('How long a client stays with its backend; absent: not at all'),
+  early: z
+    .array(earlyKindSchema)
+    .optional()
+    .describe('What XDP takes of it at some interface, as of `explain`; absent: without `--lb-acceleration`'),
   packetsIn: z.number().describe('Packets from clients'),
   bytesIn: z.number().describe('Bytes from clients'),
   packetsOut: z.number().describe('Packets to clients'),
@@ -199,23 +210,8 @@ export const explainSchema = z.object({
     .optional()
     .describe('Of a route: paths to it with the step that decided, the best and up to 500 or 1 MB more'),
   transitions: z.array(transitionSchema).optional().describe('Of a peer: the last 20 changes of state, oldest first'),
+  acceleration: earlyServiceSchema.optional().describe('Of a Service, with `--lb-acceleration`: what XDP takes of it'),
   sockets: z.array(ledFrontendSchema).optional().describe('Of a Service, with `--socket-lb`: clients on this node'),
-})
-
-export const pinnedMapSchema = z.object({
-  name: z.string().describe('Name of the map'),
-  schema: z.number().describe('Schema version under which it is pinned'),
-  type: z.string().describe('As bpftool calls it'),
-  keyBytes: z.number().describe('Octets of a key'),
-  valueBytes: z.number().describe('Octets of a value; of a per-CPU map for one CPU'),
-  entries: z.number().optional().describe('Entries in use; of a hash only'),
-  maxEntries: z.number().describe('Entries that fit; of a ring buffer its octets'),
-  memoryBytes: z.number().optional().describe('What the kernel counts for it'),
-})
-
-export const rawEntrySchema = z.object({
-  key: z.string().describe('Octets in hexadecimal'),
-  value: z.string().describe('The same; of a per-CPU map the values of all possible CPUs in a row'),
 })
 
 export const statusSchema = z.object({

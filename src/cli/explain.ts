@@ -8,6 +8,7 @@ import type { ClusterPeerView, ClusterServiceView, ExplainSubject, ExplainView, 
 import { HeraldError } from '../errors.ts'
 import { clusterTable } from './bgp.ts'
 import { type ClusterOptions, exitCode, type Reading, show, withClusterOptions, withReadingOptions } from './reading.ts'
+import { earlyInterfaceText } from './status.ts'
 import { formatTable } from './table.ts'
 import { addressOfPeer, paint, printable } from './text.ts'
 
@@ -110,8 +111,22 @@ function chain(view: ExplainView): string {
     printable(`       ${at}  ${from} -> ${to}: ${reason}${times === 1 ? '' : ` (${times} times)`}`),
   )
   const clients = (view.sockets ?? []).flatMap(socketLines)
-  const more = [...sent, ...paths, ...transitions, ...clients]
+  const more = [...sent, ...paths, ...transitions, ...earlyLines(view), ...clients]
   return `${[printable(view.subject), ...steps(view.verdicts), ...more].join('\n')}\n`
+}
+
+const kindTexts = { handedOn: 'packets for other nodes', answered: 'echo requests', dropped: 'drops' } as const
+
+/** Of an interface what it did with all Services. */
+function earlyLines({ acceleration }: ExplainView): readonly string[] {
+  if (acceleration === undefined) return []
+  const { frontends, interfaces, problem } = acceleration
+  const each = frontends.map(({ frontend, takes, why }) => {
+    const taken = takes.map((kind) => kindTexts[kind]).join(', ') || 'nothing'
+    return printable(`       XDP         ${frontend}  ${taken}${why === undefined ? '' : `: ${why}`}`)
+  })
+  const where = problem === undefined ? interfaces.map(earlyInterfaceText) : [`no interface has it: ${problem}`]
+  return [...each, ...where.map((text) => printable(`                     ${text}`))]
 }
 
 type LedFrontend = NonNullable<ExplainView['sockets']>[number]

@@ -23,7 +23,7 @@ export function servicesTable(isWide: boolean): (page: readonly ServiceView[]) =
     'Backends',
     'Connections',
     'Packets In/Out',
-    ...(isWide ? ['Pool', 'Reason'] : []),
+    ...(isWide ? ['Pool', 'Reason', 'XDP'] : []),
   ])
   let last: string | undefined
   return (page) =>
@@ -40,8 +40,9 @@ export function servicesTable(isWide: boolean): (page: readonly ServiceView[]) =
 function serviceRows(service: ServiceView, isWide: boolean, isMore: boolean): string[][] {
   const reason = service.verdicts.find((verdict) => !verdict.ok)?.message ?? '-'
   const wide = isWide ? [service.pool ?? '-', reason] : []
+  const early = (text: string): string[] => (isWide ? [text] : [])
   if (service.frontends.length === 0)
-    return [[service.service, service.addresses.join(',') || '-', service.state, '-', '-', '-', ...wide]]
+    return [[service.service, service.addresses.join(',') || '-', service.state, '-', '-', '-', ...wide, ...early('-')]]
   return service.frontends.flatMap((frontend, i) => [
     [
       i === 0 && !isMore ? service.service : '',
@@ -51,9 +52,17 @@ function serviceRows(service: ServiceView, isWide: boolean, isMore: boolean): st
       String(frontend.newConnections),
       trafficText(frontend),
       ...(i === 0 && !isMore ? wide : wide.map(() => '')),
+      ...early(earlyText(frontend)),
     ],
     ...(isWide ? frontend.backends.map(backendRow) : []),
   ])
+}
+
+const kindTexts = { handedOn: 'hands on', answered: 'echoes', dropped: 'drops' } as const
+
+/** `-`: without `--lb-acceleration`. */
+function earlyText({ early }: FrontendView): string {
+  return early === undefined ? '-' : early.map((kind) => kindTexts[kind]).join(',') || 'nothing'
 }
 
 /** One that is not counted has no figures. */

@@ -222,6 +222,16 @@ function endedText({ count, protocols, areOfPods }: NonNullable<NonNullable<Stat
   return `${count} ended whose backend is gone: ${protocols.join(' and ')}, ${where}`
 }
 
+type EarlyInterface = NonNullable<StatusView['datapath']['acceleration']>['interfaces'][number]
+
+export function earlyInterfaceText({ interface: name, mode, packets, reason }: EarlyInterface): string {
+  const done =
+    packets === undefined
+      ? ''
+      : `, ${packets.handedOn} handed on, ${packets.answered} answered, ${packets.dropped} dropped`
+  return `${name.padEnd(12)} ${mode}${done}${reason === undefined ? '' : `: ${reason}`}`
+}
+
 /** Absent where nobody asked for it. */
 function accelerationLines({ acceleration }: StatusView['datapath']): [string, string][] {
   if (acceleration === undefined) return []
@@ -232,13 +242,7 @@ function accelerationLines({ acceleration }: StatusView['datapath']): [string, s
   const shown = problem === undefined ? interfaces : []
   return [
     ['XDP', isLacking ? paint('red', state) : state],
-    ...shown.map(({ interface: name, mode, packets, reason }): [string, string] => {
-      const done =
-        packets === undefined
-          ? ''
-          : `, ${packets.handedOn} handed on, ${packets.answered} answered, ${packets.dropped} dropped`
-      return ['', printable(`${name.padEnd(12)} ${mode}${done}${reason === undefined ? '' : `: ${reason}`}`)]
-    }),
+    ...shown.map((each): [string, string] => ['', printable(earlyInterfaceText(each))]),
   ]
 }
 

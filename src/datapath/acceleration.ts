@@ -19,6 +19,7 @@ import type {
   Acceleration,
   AccelerationStatus,
   DatapathProblem,
+  EarlyKind,
   EarlyPackets,
 } from './datapath.ts'
 import { mapNames, mapShapes } from './layout.ts'
@@ -28,11 +29,11 @@ import { isBefore, namedRefusal } from './refusal.ts'
 
 const earlyProgram = 'herald_xdp'
 /** `enum station_flags` in bpf/xdp.bpf.c: what is done at an interface besides drops, and what it is to people. */
-const stationFlags = { answers: 1, handsOn: 2 } as const
+const stationFlags = { answered: 1, handedOn: 2 } as const
 type StationFlag = keyof typeof stationFlags
 const flagTexts: Readonly<Record<StationFlag, string>> = {
-  answers: 'echo requests',
-  handsOn: 'packets for other nodes',
+  answered: 'echo requests',
+  handedOn: 'packets for other nodes',
 }
 /** `enum done` there. */
 const doneNames = ['handedOn', 'answered', 'dropped'] as const
@@ -60,6 +61,12 @@ interface Loaded {
   readonly stations: BpfMap
   /** What was done at an interface, by its index. */
   readonly done: BpfMap
+}
+
+/** What is done at an interface, and why not all of it. */
+interface Station {
+  readonly takes: EarlyKind[]
+  readonly reason?: string
 }
 
 /** What is not done at an interface. */
@@ -109,8 +116,8 @@ export class Accelerator {
     const { wanted } = this.#parts
     if (wanted === 'disabled') return undefined
     const interfaces = [...this.#carriers]
-      .map(([ifindex, { name, mode, reason }]) => {
-        const packets = mode === 'none' ? {} : { packets: this.#doneAt(ifindex) }
+      .map(([ifindex, { name, mode, reason, takes }]) => {
+        const packets = mode === 'none' ? {} : { packets: this.#doneAt(ifindex), ...(takes && { takes }) }
         return { interface: name, mode, ...packets, ...(reason === undefined ? {} : { reason }) }
       })
       .sort((a, b) => (a.interface < b.interface ? -1 : 1))
@@ -137,7 +144,8 @@ export class Accelerator {
 
   /** Addresses of interfaces may have changed. Never throws. */
   follow(): void {
-    for (const [ifindex, { name, mode }] of this.#carriers) if (mode !== 'none') this.#tellStation(ifindex, name)
+    for (const [ifindex, { name, mode, failures }] of this.#carriers)
+      if (mode !== 'none') this.#carriers.set(ifindex, { name, mode, failures, ...this.#tellStation(ifindex, name) })
   }
 
   close(): void {
@@ -166,8 +174,7 @@ export class Accelerator {
   #judge(ifindex: number, name: string): void {
     const before = this.#carriers.get(ifindex)
     try {
-      const reason = this.#put(ifindex, name)
-      this.#carriers.set(ifindex, { name, mode: this.#mode, failures: 0, ...(reason === undefined ? {} : { reason }) })
+      this.#carriers.set(ifindex, { name, mode: this.#mode, failures: 0, ...this.#put(ifindex, name) })
     } catch (error) {
       const reason = messageOf(error)
       for (const mode of ['native', 'generic'] as const) this.#takeOff(ifindex, mode)
@@ -176,12 +183,12 @@ export class Accelerator {
     }
   }
 
-  /** Answers with what is left to TC all the same. Throws why it cannot be. */
-  #put(ifindex: number, name: string): string | undefined {
+  /** Throws why it cannot be. */
+  #put(ifindex: number, name: string): Station {
     if (this.#loaded === undefined) throw new HeraldError('ERR_ATTACH', this.#refusal ?? '')
     const { pins } = this.#parts
     const { program } = this.#loaded
-    const reason = this.#tellStation(ifindex, name)
+    const station = this.#tellStation(ifindex, name)
     this.#takeOff(ifindex, this.#mode === 'native' ? 'generic' : 'native')
     const path = pins.xdpLink(ifindex, this.#mode)
     const isThere = pins.withLink(path, (link) => {
@@ -191,13 +198,13 @@ export class Accelerator {
     })
     if (isThere === true) {
       pins.keepLink(path)
-      return reason
+      return station
     }
     pins.dropLink(path)
     const [foreign] = xdpProgramIds(ifindex)
     if (foreign !== undefined) throw new HeraldError('ERR_ATTACH', foreignReason(foreign))
     this.#link(ifindex, program, path)
-    return reason
+    return station
   }
 
   #link(ifindex: number, program: number, path: string): void {
@@ -218,21 +225,21 @@ export class Accelerator {
     }
   }
 
-  /** Answers with what is left to TC. Never throws: of a station that is not known everything passes. */
-  #tellStation(ifindex: number, name: string): string | undefined {
+  /** Never throws: of a station that is not known everything passes. */
+  #tellStation(ifindex: number, name: string): Station {
     const driver = driverNamed(name)
     try {
       const left = this.#leftOf(name, driver)
       const taken = new Set(left.flatMap(({ flags }) => flags))
-      let flags = 0
-      for (const [flag, bit] of Object.entries(stationFlags)) if (!taken.has(flag as StationFlag)) flags |= bit
+      const does = (Object.keys(stationFlags) as StationFlag[]).filter((flag) => !taken.has(flag))
+      const flags = does.reduce((all, flag) => all | stationFlags[flag], 0)
       const runsAt = driver === 'bonding' ? membersOf(ifindex) : [ifindex]
       this.#runsAt.set(ifindex, runsAt)
       for (const index of runsAt) this.#putStation(index, flags)
-      return left.length === 0 ? undefined : left.map(leftText).join('; ')
+      return { takes: [...does, 'dropped'], ...(left.length === 0 ? {} : { reason: left.map(leftText).join('; ') }) }
     } catch (error) {
       this.#loaded?.stations.delete(indexKey(ifindex))
-      return `everything passes to TC: ${messageOf(error)}`
+      return { takes: [], reason: `everything passes to TC: ${messageOf(error)}` }
     }
   }
 
@@ -262,7 +269,7 @@ export class Accelerator {
 
   /** Why something is not done at an interface. */
   #leftOf(name: string, driver: string): readonly Left[] {
-    const all = ['answers', 'handsOn'] as const
+    const all = ['answered', 'handedOn'] as const
     if (driver === 'bonding')
       return [
         { flags: all, why: 'a bond does not listen to each of its members, and which are heard is not seen from here' },
@@ -274,11 +281,11 @@ export class Accelerator {
     const left: Left[] = []
     if (this.#mode === 'generic')
       left.push({
-        flags: ['handsOn'],
+        flags: ['handedOn'],
         why: 'generic XDP is shown merged packets, and what it sends nobody divides again',
       })
     if (stripsTags(name))
-      left.push({ flags: ['answers'], why: `${name} takes tags of VLANs from frames (ethtool -K ${name} rxvlan off)` })
+      left.push({ flags: ['answered'], why: `${name} takes tags of VLANs from frames (ethtool -K ${name} rxvlan off)` })
     return left
   }
 

@@ -26,12 +26,17 @@ export interface EarlyPackets {
   readonly dropped: number
 }
 
+/** `dropped` is done wherever anything is. */
+export type EarlyKind = keyof EarlyPackets
+
 export interface AcceleratedInterface {
   readonly interface: string
   /** `none`: TC has every packet. */
   readonly mode: 'native' | 'generic' | 'none'
-  /** Absent: `none`. */
+  /** Absent, as the next one: `none`. */
   readonly packets?: EarlyPackets
+  /** What is done there; all else is left to TC. */
+  readonly takes?: EarlyKind[]
   /** Why it has none, or what is left to TC; for people. */
   readonly reason?: string
 }

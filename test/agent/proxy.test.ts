@@ -135,7 +135,7 @@ test('a Service that is served and not to be announced waits for nothing, and no
       ...{ speaker: undefined, isDrained: false, podCidrs: [], problems: [] },
     },
     speaker: { peers: async () => [], route: async () => [], paths: async () => [], isAtAnyPeer: () => false },
-    datapath: { counters: () => undefined },
+    datapath: { counters: () => undefined, status: {} },
   }
   const { total, states } = await countServices(parts)
   assert.deepEqual([total, states.Served, states.Programmed, states.Pending], [2, 1, 1, 0])

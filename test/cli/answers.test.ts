@@ -125,6 +125,25 @@ test('status says of each interface what runs in front of the kernel, and why no
   assert.doesNotMatch(await shown(undefined), /^XDP/m)
 })
 
+test('explain says what XDP takes of each frontend of a Service, and what each interface takes', async () => {
+  const shown = async (acceleration: object): Promise<string> => {
+    answer = says(
+      200,
+      JSON.stringify({ subject: 's', exists: true, ok: true, verdicts: [], announcedTo: [], acceleration }),
+    )
+    return (await run(['explain', 'service', 'shop/web'])).stdout
+  }
+  const frontends = [
+    { frontend: '203.0.113.10:80/TCP', takes: ['handedOn', 'answered', 'dropped'] },
+    { frontend: '0.0.0.0:30080/TCP', takes: [], why: `node ports are left to TC ${hostile}` },
+  ]
+  const interfaces = [{ interface: 'br0', mode: 'none', reason: `its driver takes none ${hostile}` }]
+  const text = await shown({ frontends, interfaces })
+  assert.match(text, /^ +XDP +203\.0\.113\.10:80\/TCP +packets for other nodes, echo requests, drops$/m)
+  assert.match(text, /^ +XDP +0\.0\.0\.0:30080\/TCP +nothing: node ports are left to TC .*\n +br0 +none: its driver/m)
+  assert.match(await shown({ frontends, interfaces, problem: 'too old' }), /^ +no interface has it: too old$/m)
+})
+
 test('status says in words what sockets are led to, and what serves the rest', async () => {
   const covers = { clusterIP: true, loadBalancerIP: true, externalIP: false, nodePort: false }
   const counts = { translated: 7, refused: 1, unrecorded: 0 }

@@ -38,10 +38,24 @@ test('the name, the state and the reason of a Service stand at its first part al
       .slice(1)
       .map((line) => line.replace(/ {2,}/g, ' ')),
     [
-      'ns/a 192.0.2.1:1/TCP Announced 0 0 0/0 pool -',
-      ' 192.0.2.1:2/TCP 0 0 0/0',
-      ' 192.0.2.1:3/TCP 0 0 0/0',
-      'ns/b 192.0.2.1:4/TCP Announced 0 0 0/0 pool -',
+      'ns/a 192.0.2.1:1/TCP Announced 0 0 0/0 pool - -',
+      ' 192.0.2.1:2/TCP 0 0 0/0 -',
+      ' 192.0.2.1:3/TCP 0 0 0/0 -',
+      'ns/b 192.0.2.1:4/TCP Announced 0 0 0/0 pool - -',
     ],
   )
+})
+
+test('with XDP the wide list says what is taken of each frontend in front of the kernel', () => {
+  const page = servicesTable(true)
+  const early = [{ early: ['handedOn', 'answered', 'dropped'] as const }, { early: [] }, {}]
+  const frontends = early.map((more, at) => ({ ...frontend(at + 1), ...more })) as FrontendView[]
+  const lines = page([{ ...part('ns/a'), frontends }])
+    .trimEnd()
+    .split('\n')
+  assert.deepEqual(
+    lines.map((line) => line.split(/ {2,}/).at(-1)),
+    ['XDP', 'hands on,echoes,drops', 'nothing', '-'],
+  )
+  assert.doesNotMatch(servicesTable(false)([{ ...part('ns/a'), frontends }]), /XDP|echoes/)
 })

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { release } from 'node:os'
 import { test } from 'node:test'
+import type { ExplainView, ServiceView } from '../../src/api/types.ts'
 import { isBefore } from '../../src/datapath/refusal.ts'
 import { whyNoKernel } from '../datapath/fixture.ts'
 import { deployRack, ended, uplink, vip } from '../datapath/rack.ts'
@@ -40,6 +41,17 @@ test('an agent says what runs in front of the kernel; its Service is served with
     [[uplink, 'native']],
   )
   assert.match(interfaces?.[0]?.reason ?? '', /^echo requests are left to TC: up0 takes tags of VLANs from frames/)
+  const early = JSON.parse(agents.ask('explain', 'service', 'shop/web', '-o', 'json')) as ExplainView
+  const frontend = `${vip}:80/TCP`
+  assert.deepEqual(early.acceleration?.frontends, [
+    { frontend, takes: ['answered', 'dropped'], why: 'it has no backend on another node' },
+  ])
+  assert.deepEqual(early.acceleration?.interfaces[0]?.takes, ['handedOn', 'dropped'])
+  const [listed] = JSON.parse(agents.ask('lb', 'list', '-o', 'json')) as ServiceView[]
+  assert.deepEqual(
+    listed?.frontends.map(({ id, early: taken }) => [id, taken]),
+    [[frontend, ['dropped']]],
+  )
   assert.match(link(), /prog\/xdp id \d+ name herald_xdp/)
   await ended(native)
   assert.match(link(), /prog\/xdp id \d+ name herald_xdp/, 'it outlives its agent')
