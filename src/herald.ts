@@ -8,7 +8,7 @@ import { reportFailure } from './cli/exit.ts'
 import { type HandedOver, takeOptions } from './cli/hand-over.ts'
 import { prepareSpeakerThread } from './speaker/speaker-thread.ts'
 import { collectGarbage, giveMemoryBack, keepThreadsSmall, watchCollections } from './sys/heap.ts'
-import { leave } from './sys/leave.ts'
+import { leave, leaveByUncaught } from './sys/leave.ts'
 import { keepMemorySmall, type MemoryParts } from './sys/memory-keeper.ts'
 import { loadPart } from './sys/parts.ts'
 
@@ -49,5 +49,6 @@ async function run(): Promise<number> {
   }
 }
 
+leaveByUncaught()
 // At once: an agent that failed half-way through its start has threads that would keep the process alive.
 void run().then(leave)

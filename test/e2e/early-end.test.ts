@@ -13,7 +13,7 @@ import { RackAgent } from './rack-agent.ts'
 
 test('SIGTERM and SIGINT while the kernel loads end the agent with 0, and the next one serves', {
   skip: whyNoKernel() ?? false,
-  timeout: 120_000,
+  timeout: 300_000,
 }, async (t) => {
   const rack = deployRack(t)
   const [pod, user] = [rack.actor('pod'), rack.actor('client')]
