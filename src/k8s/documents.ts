@@ -10,7 +10,10 @@ import type { ProblemCode } from '../desired/codes.ts'
 import type { Problem } from '../desired/model.ts'
 import { detached } from './detached.ts'
 import { fingerprintOf } from './fingerprint.ts'
+import { olderConfiguration, type Remark } from './kinds/older.ts'
+import { placeholderRemedy } from './kinds/placeholders.ts'
 import { isClusterScoped, isServed, misspeltKind, notServed } from './kinds/table.ts'
+import { isKustomization, knownStranger, kustomizationRemark } from './not-objects.ts'
 import { brokenLabelRule, brokenNameRule } from './object-name.ts'
 import { linesIn, longDocument, maxDocument, piecesOf, type Piece } from './pieces.ts'
 import { isRecord, type ObjectKey, type ObjectVersion, type Origin, type Position, type RawObject } from './source.ts'
@@ -55,8 +58,7 @@ export function readPiece(text: string, isItem: boolean): PieceContent {
   if (isLong && isUnrelated(text)) return { objects: [], faults: [], openPath: [] }
   if (text.length > maxDocument) return refused('LimitExceeded', 0, tooLong, 'Split it into several documents.')
   const parsed = readJson(text) ?? readYaml(text)
-  if (!('value' in parsed))
-    return refused('InvalidYaml', parsed.offset, parsed.message, `Correct the document; ${stays}.`)
+  if (!('value' in parsed)) return refused('InvalidYaml', parsed.offset, parsed.message, `${remedyOf(text)}; ${stays}.`)
   const value = isItem && Array.isArray(parsed.value) ? parsed.value[0] : parsed.value
   const base = isItem ? [0] : []
   const faults: PieceFault[] = parsed.doubledKeys.slice(0, 10).map((offset) => ({
@@ -78,6 +80,12 @@ export function readPiece(text: string, isItem: boolean): PieceContent {
 }
 
 const tooLong = `the document is longer than ${maxDocument / 1024} KiB and no List that is written item by item`
+
+/** Templates are no YAML, and correct all the same. */
+function remedyOf(text: string): string {
+  const isTemplate = /\{\{.*\}\}|^\s*\{%.*%\}/m.test(text.slice(0, longDocument))
+  return isTemplate ? 'Give what the template renders to' : 'Correct the document'
+}
 
 function refused(code: ProblemCode, offset: number, message: string, remedy: string): PieceContent {
   return { objects: [], faults: [{ severity: 'error', code, offset, message, remedy }], openPath: [] }
@@ -144,7 +152,13 @@ function collectObject(value: unknown, path: Path, { objects, faults, isOwn, off
   const fail = (at: Path, code: ProblemCode, message: string, remedy: string): void => {
     faults.push({ severity: 'error', code, offset: offsetOf(at), message, remedy })
   }
-  const lack = lackOf(value)
+  const remark = isKustomization(value) ? kustomizationRemark(value) : olderConfiguration(value)
+  if (remark !== undefined) {
+    const { message, remedy } = remark
+    const offset = offsetOf([...path, ...remark.path])
+    faults.push({ severity: 'warning', code: 'KindNotServed', offset, message, remedy })
+  }
+  const lack = isKustomization(value) ? undefined : (knownStranger(value) ?? lackOf(value))
   if (lack !== undefined) return fail([...path, ...lack.path], 'NoObject', lack.message, lack.remedy)
   const key = keyOf(value as RawObject)
   const slip = misspeltKind(key)
@@ -152,14 +166,19 @@ function collectObject(value: unknown, path: Path, { objects, faults, isOwn, off
   const isRead = isRelated(key)
   const nameRule = isRead ? brokenNameRule(key.kind, key.name) : undefined
   if (nameRule !== undefined)
-    return fail([...path, 'metadata', 'name'], 'InvalidName', `metadata.name is not ${nameRule}`, 'Rename the object.')
+    return fail(
+      [...path, 'metadata', 'name'],
+      'InvalidName',
+      `metadata.name is not ${nameRule}`,
+      `${placeholderRemedy(key.name) ?? 'Rename the object'}.`,
+    )
   const spaceRule = isRead && key.namespace !== '' ? brokenLabelRule(key.namespace) : undefined
   if (spaceRule !== undefined)
     return fail(
       [...path, 'metadata', 'namespace'],
       'InvalidName',
       `metadata.namespace is not ${spaceRule}`,
-      'Rename it.',
+      `${placeholderRemedy(key.namespace) ?? 'Rename it'}.`,
     )
   const digest = fingerprintOf(value)
   if (typeof digest !== 'number')
@@ -174,18 +193,14 @@ function collectObject(value: unknown, path: Path, { objects, faults, isOwn, off
   objects.push({ key, path, digest, value: own as RawObject, version: versionOf(own as RawObject) })
 }
 
-interface Lack {
-  readonly path: Path
-  readonly message: string
-  readonly remedy: string
-}
-
-function lackOf(value: unknown): Lack | undefined {
+function lackOf(value: unknown): Remark | undefined {
   const remedy = 'Give it apiVersion, kind and metadata.name.'
   if (!isRecord(value)) return { path: [], message: 'the document is no Kubernetes object', remedy }
   const { apiVersion, kind, metadata } = value
   const name = isRecord(metadata) ? metadata['name'] : undefined
   if (isText(apiVersion) && isText(kind) && isText(name)) return undefined
+  // Many kinds have no name (Kustomization, ClusterConfiguration), or get one (generateName): what means nothing here.
+  if (isText(apiVersion) && isText(kind) && !isText(name) && isStrange(apiVersion, kind)) return undefined
   const wrong = [
     ['apiVersion', apiVersion, ['apiVersion']] as const,
     ['kind', kind, ['kind']] as const,
@@ -200,18 +215,24 @@ function lackOf(value: unknown): Lack | undefined {
   return { path: [], message: `the document is no Kubernetes object: it has no ${fields}`, remedy }
 }
 
-function isText(written: unknown): boolean {
+function isText(written: unknown): written is string {
   return typeof written === 'string' && written !== ''
 }
 
-function keyOf({ apiVersion, kind, metadata }: RawObject): ObjectKey {
+/** A kind that nothing here reads, and no slip of one that is read. */
+function isStrange(apiVersion: string, kind: string): boolean {
+  const key = { apiVersion, kind, namespace: '', name: '' }
+  return !isRelated(key) && misspeltKind(key) === undefined
+}
+
+function keyOf({ apiVersion = '', kind = 'Kustomization', metadata }: RawObject): ObjectKey {
   const { name, namespace } = isRecord(metadata) ? metadata : {}
   const key = { apiVersion: shared(String(apiVersion)), kind: shared(String(kind)) }
   const written = typeof namespace === 'string' && namespace !== '' ? namespace : 'default'
   return {
     ...key,
     namespace: isClusterScoped(key.apiVersion, key.kind) ? '' : shared(written),
-    name: detached(String(name)),
+    name: detached(typeof name === 'string' ? name : ''),
   }
 }
 

@@ -179,6 +179,7 @@ test('of two timers the one that is not written follows the other; without eithe
   assert.deepEqual(timersOf(', holdTime: 9s, connectTime: 5s'), [[9, 3, 5]])
   assert.deepEqual(timersOf(', holdTime: 0s'), [[0, 0, 120]])
   assert.deepEqual(timersOf(', holdTime: 13s, keepaliveTime: 4s'), [[13, 4, 120]])
+  assert.deepEqual(timersOf(', holdTime: 9m0s, keepaliveTime: 0s'), [[540, 180, 120]])
 })
 
 test('a peer means the same in v1beta1 and v1beta2, and is one object in either', () => {

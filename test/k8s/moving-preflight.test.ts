@@ -193,3 +193,26 @@ test('a mirror of an image, and one with a digest, is what it is', () => {
   assert.deepEqual(namesOf(mirrored, 'SpeakerRuns'), ['DaemonSet/metallb-system/s'])
   assert.deepEqual(namesOf(smallestPolicy + ipPool('x', 'addresses: [10.9.0.0/24]'), 'SpeakerRuns'), [])
 })
+
+test('what early releases were configured by is named: nothing of it is read', () => {
+  const older = 'AddressPool/metallb-system/old'
+  const of = (version: string): string =>
+    `---\napiVersion: metallb.io/${version}\nkind: AddressPool\nmetadata: {name: old, namespace: metallb-system}\n`
+  for (const version of ['v1alpha1', 'v1beta1']) assert.deepEqual(namesOf(of(version), 'OlderConfiguration'), [older])
+  const data = 'config: "peers:\\n- peer-asn: 64500\\n  peer-address: 192.0.2.1\\n"'
+  assert.deepEqual(namesOf(config('config', data), 'OlderConfiguration'), ['ConfigMap/kube-system/config'])
+  assert.deepEqual(namesOf(config('config', 'config: "peers: []"'), 'OlderConfiguration'), [])
+  const fromCilium = reportOf(smallestPolicy + node + config('bgp-config', data), { from: 'cilium' })
+  assert.equal(saidOf(fromCilium, 'OlderConfiguration').length, 1)
+})
+
+test("the object of MetalLB's operator says how it speaks, and of which class it is, where no workload does", () => {
+  const operated = (spec: string): string =>
+    `---\napiVersion: metallb.io/v1beta1\nkind: MetalLB\nmetadata: {name: metallb, namespace: metallb-system}\nspec: {${spec}}\n`
+  assert.equal(judged(base + operated('bgpBackend: native')).backend, 'native')
+  assert.equal(judged(base + operated('')).backend, 'frr-k8s')
+  assert.equal(judged(base + operated('bgpBackend: native') + speaker('frr')).backend, 'frr')
+  const classed = 'loadBalancerClass: edge.example.org/lb'
+  assert.deepEqual(namesOf(operated(classed), 'ClassNotServed'), ['--lb-class'])
+  assert.deepEqual(namesOf(operated(classed), 'ClassNotServed', { loadBalancerClass: 'edge.example.org/lb' }), [])
+})

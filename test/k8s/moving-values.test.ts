@@ -129,3 +129,9 @@ l2announcements: {enabled: true}
     'defaultLBServiceIPAM',
   ])
 })
+
+test('configuration that older values had in them needs a decision, and is told what to write', () => {
+  const found = moved('configInline: {address-pools: [{name: a}]}\nexistingConfigMap: edge')
+  assert.deepEqual(decisions(found), ['configInline', 'existingConfigMap'])
+  for (const { reason } of found.notes) assert.match(reason, /IPAddressPool.*BGPPeer/)
+})

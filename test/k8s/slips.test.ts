@@ -154,6 +154,8 @@ test('values that are no text for anybody are answered with a problem where one 
 test('a number or a prefix in other words is written out in the remedy', () => {
   const peer = (more: string): string => policyWith(`{peerAddress: 192.168.1.1/32, ${more}}`)
   const at = (address: string): string => policyWith(`{peerAddress: "${address}", peerASN: 65000}`)
+  const profile = (text: string): string =>
+    `apiVersion: metallb.io/v1beta1\nkind: BFDProfile\nmetadata: {name: fast}\nspec: {receiveInterval: ${text}}\n`
   const block = (text: string): string => pool.replace('cidr: 198.51.100.0/28', `cidr: ${text}`)
   for (const [text, remedy] of [
     [peer('peerASN: AS65000'), /Write peerASN: 65000;/],
@@ -162,6 +164,8 @@ test('a number or a prefix in other words is written out in the remedy', () => {
     [peer('peerASN: 65000, holdTimeSeconds: 3m'), /Write holdTimeSeconds: and a number;/],
     [peer('peerASN: "1.10"'), /Write peerASN: 65546;/],
     [peer('peerASN: 65000, holdTimeSeconds: 9s'), /Write holdTimeSeconds: 9;/],
+    [profile('300ms'), /Write receiveInterval: 300;/],
+    [profile('1s'), /Write receiveInterval: 1000;/],
     [at('fe80::1%eth0/128'), /Write fe80::1\/128.*interface: eth0/],
     [at('192.168.1.1:1179'), /Write 192\.168\.1\.1\/32, and peerPort: 1179;/],
     [at('192.168.001.001/32'), /Write 192\.168\.1\.1\/32;/],

@@ -72,7 +72,7 @@ test('an unknown field is a warning that names the field it may stand for', () =
     [
       policyWith('{peerAddress: 192.168.1.1/32, peerASN: 65000, gracefulRestart: {enabled: true, restartTime: 9}}'),
       'spec.virtualRouters[0].neighbors[0].gracefulRestart.restartTime',
-      'Remove the field, or correct its spelling.',
+      'Did you mean restartTimeSeconds?',
     ],
     [
       smallestPolicy.replace('nodeSelector: {matchLabels', 'nodeSelector: {matchLabel: {a: b}, matchLabels'),

@@ -128,10 +128,14 @@ export function parseBgpPeer(raw: RawObject, before?: BgpPeer): Narrowed<BgpPeer
   }
 }
 
-/** Of two timers of which one is written the other follows: a third, or three times as long. */
+/**
+ * Of two timers of which one is written the other follows: a third, or three times as long. A keepalive time of 0, as
+ * Go writes one that nobody chose, is none beside a hold time: FRR takes a third then.
+ */
 function timersOf({ holdTime, keepaliveTime }: Pick<Written['spec'], 'holdTime' | 'keepaliveTime'>) {
   const hold = holdTime === undefined ? undefined : Math.floor(holdTime)
-  const keepalive = keepaliveTime === undefined ? undefined : Math.floor(keepaliveTime)
+  const written = keepaliveTime === undefined ? undefined : Math.floor(keepaliveTime)
+  const keepalive = written === 0 && hold !== undefined ? undefined : written
   return {
     holdTimeSec: hold ?? (keepalive === undefined ? defaultHoldSec : keepalive * 3),
     keepaliveSec: keepalive ?? (hold === undefined ? defaultKeepaliveSec : Math.floor(hold / 3)),

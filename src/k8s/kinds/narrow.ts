@@ -163,7 +163,7 @@ function plainPath(path: readonly PropertyKey[]): FieldPath {
   return path.map((step) => (typeof step === 'number' ? step : String(step)))
 }
 
-function valueAt(root: unknown, path: FieldPath): unknown {
+export function valueAt(root: unknown, path: FieldPath): unknown {
   let found = root
   for (const step of path) found = typeof found === 'object' && found !== null ? Reflect.get(found, step) : undefined
   return found
@@ -190,7 +190,7 @@ function dropKeys(
   const looked = keys.slice(0, mostLookedAt).map((key): UnknownField => {
     const written: unknown = valueAt(holder, [key])
     // A slip stands for what is not written rather than for what is.
-    const near = nearest(key, free) ?? nearest(key, known)
+    const near = nearest(key, free) ?? begunBy(key, free) ?? nearest(key, known)
     const remedy = near === undefined ? remedyWithout(key, written, known) : `Did you mean ${near}?`
     const message = 'not a field of this kind, so it has no effect'
     const found = fault('warning', [...at, ...path, key], 'UnknownField', message, remedy)
@@ -201,6 +201,12 @@ function dropKeys(
   if (typeof holder === 'object' && holder !== null) for (const key of keys) Reflect.deleteProperty(holder, key)
   const rest = keys.length - looked.length
   return rest === 0 ? looked : [...looked, othersOf(rest, 'warning', 'UnknownField')]
+}
+
+/** `holdTime`, as early versions had it, for holdTimeSeconds. */
+function begunBy(key: string, known: readonly string[]): string | undefined {
+  const found = key.length < 4 ? [] : known.filter((each) => each.toLowerCase().startsWith(key.toLowerCase()))
+  return found.length === 1 ? found[0] : undefined
 }
 
 /** What a name may stand for costs microseconds for each, and tens of thousands fit into an object. */
@@ -321,6 +327,9 @@ function numberIn(text: string, step: string | number | undefined): number | und
   const [, high, low] = /^(\d{1,5})\.(\d{1,5})$/.exec(text) ?? []
   if (high !== undefined && low !== undefined)
     return /as(n|number)?$/i.test(String(step)) ? Number(high) * 65536 + Number(low) : undefined
+  const [, count, unit] = /^(\d{1,6}) ?(ms|s)$/.exec(text) ?? []
+  // The intervals of BFD are in milliseconds.
+  if (/interval/i.test(String(step)) && count !== undefined) return Number(count) * (unit === 's' ? 1_000 : 1)
   const [, digits] = /^(?:asn? ?)?(\d{1,3}(?:[,_ ]\d{3})+|\d{1,10}) ?(?:s|sec|seconds?)?$/i.exec(text) ?? []
   return digits === undefined ? undefined : Number(digits.replace(/\D/g, ''))
 }

@@ -1,6 +1,7 @@
 /** core/v1 Secret: only the field `password` is looked at, and only where a neighbor names the Secret. */
 import * as z from 'zod'
 import type { RawObject } from '../source.ts'
+import { isPlaceholder, placeholderRemedy } from './placeholders.ts'
 import { fault, lastGoodStays, metadataSchema, narrow, type Fault, type FieldPath, type Narrowed } from './narrow.ts'
 
 const schema = z.object({
@@ -59,6 +60,7 @@ function keyOf({ data, stringData }: z.infer<typeof schema>): FoundKey {
   if (encoded === undefined)
     return bad(path, 'InvalidKey', 'there is no field password', 'Write the key into stringData: {password: "..."}.')
   if (typeof encoded !== 'string') return notText(path)
+  if (isPlaceholder(encoded)) return notFilledIn(encoded, path)
   const key = decodeBase64(encoded)
   return key === undefined
     ? bad(path, 'InvalidKey', 'the key is not base64', 'Encode it with `echo -n KEY | base64`, or use stringData.')
@@ -68,6 +70,7 @@ function keyOf({ data, stringData }: z.infer<typeof schema>): FoundKey {
 /** A key that is written as it is, in octets. */
 export function plainKey(written: unknown, path: FieldPath): FoundKey {
   if (typeof written !== 'string') return notText(path)
+  if (isPlaceholder(written)) return notFilledIn(written, path)
   return checkedKey(octetsOf(new TextEncoder().encode(written)), path, plainEnd)
 }
 
@@ -97,6 +100,10 @@ function checkedKey(key: string, path: FieldPath, end: WrittenEnd): FoundKey {
 
 const notText = (path: FieldPath): FoundKey =>
   bad(path, 'InvalidKey', 'the key is no text', 'Write the key in quotes, as password: "...".')
+
+/** Whoever reads the folder knows it, and no router has it. */
+const notFilledIn = (written: string, path: FieldPath): FoundKey =>
+  bad(path, 'InvalidKey', 'the key is not put in yet', `${placeholderRemedy(written) ?? 'Write the key'}.`)
 
 function bad(path: FieldPath, code: 'InvalidKey' | 'KeyTooLong', message: string, remedy: string): FoundKey {
   return { faults: [fault('error', path, code, message, remedy)] }

@@ -7,6 +7,7 @@ import { allocatedCondition, portsHeldCondition, statusWritersOf } from './statu
 import { fault, type Fault, metadataSchema, narrow, tooLong, type Metadata, type Narrowed } from './narrow.ts'
 import { unknownAnnotations } from './annotations.ts'
 import { choice, optionalList, optionalText, textMap } from './schemas.ts'
+import { asksOfOthers } from './other-requests.ts'
 import { remoteBackendsFaults } from './remote-backends.ts'
 import {
   allocationRequest,
@@ -166,7 +167,9 @@ export function parseService(raw: RawObject, before?: Service): Narrowed<Service
   if (tooMany.length > 0) return { faults: [...faults, ...tooMany] }
   const { faults: requestFaults } = allocationRequest(service)
   const deprecated = deprecatedNames(value.metadata.annotations)
-  const requests = [...requestFaults, ...sharingOf(service).faults, ...deprecated, ...remoteBackendsFaults(service)]
+  const ofOthers = asksOfOthers(value.metadata.annotations, value.spec.loadBalancerClass)
+  const shares = sharingOf(service).faults
+  const requests = [...requestFaults, ...shares, ...deprecated, ...ofOthers, ...remoteBackendsFaults(service)]
   return { value: service, faults: [...faults, ...external, ...unknown, ...requests, ...statusFaults(value)] }
 }
 

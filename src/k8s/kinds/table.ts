@@ -22,7 +22,9 @@ import { fault, type Fault, type Metadata, type Narrowed } from './narrow.ts'
 import { nearest } from './nearest.ts'
 import { canonicalTime } from './schemas.ts'
 import { parseNode } from './node.ts'
+import { olderPoolRemedy } from './older.ts'
 import { outlineFaults } from './outline.ts'
+import { ofPlaceholder } from './placeholders.ts'
 import { parseSecret } from './secret.ts'
 import { parseService } from './service.ts'
 import { parseTunnelLease } from './tunnel-lease.ts'
@@ -163,7 +165,8 @@ export function parseObject<K extends ServedKind>(
   const faults = [...around, ...timestampFaults(raw), ...own]
   const isMuch = faults.reduce((sum, { others = 1 }) => sum + others, 0) > enoughFaults
   const behind = 'value' in narrowed || isMuch ? [] : errorsBehind(raw, faults, (version) => read(version).faults)
-  return { ...narrowed, faults: fewOf([...faults, ...behind]) }
+  const all = fewOf([...faults, ...behind])
+  return { ...narrowed, faults: all.length === 0 ? all : all.map((found) => ofPlaceholder(found, raw)) }
 }
 
 /** A time that cannot be read makes the object as young as one without any. */
@@ -198,15 +201,15 @@ export interface MisspeltKind {
 export function misspeltKind({ apiVersion, kind }: Pick<ObjectKey, 'apiVersion' | 'kind'>): MisspeltKind | undefined {
   const row = rowOf(kind)
   if (row !== undefined) {
-    // A version of its own group may be served elsewhere; other groups have a Service or a Secret of their own.
+    // A version of its own group may be served elsewhere; other groups have a Service or a BGPPeer of their own.
     const isOther = row.versions.includes('v1')
       ? apiVersion.includes('/')
-      : isOfGroup(row, apiVersion) && namesVersion.test(apiVersion)
+      : namesVersion.test(apiVersion) && (isOfGroup(row, apiVersion) || !isNearGroup(row, apiVersion))
     const isSlip = !isOther && !row.versions.includes(apiVersion)
     const message = `there is no ${kind} of ${apiVersion}`
     return isSlip ? { field: 'apiVersion', message, remedy: versionRemedy(row) } : undefined
   }
-  if (kind === olderPool) return undefined
+  if (ofOthers.has(kind)) return undefined
   const names = rows.filter(([, each]) => isOfGroup(each, apiVersion)).map(([name]) => name)
   const near = nearest(kind, names, Math.min(2, Math.floor(kind.length / 3)))
   if (near === undefined) return undefined
@@ -216,8 +219,18 @@ export function misspeltKind({ apiVersion, kind }: Pick<ObjectKey, 'apiVersion' 
 /** A group with what can be a version: `v2aplha1` is served by nobody, ever. */
 const namesVersion = /^[^/]+\/v[1-9]\d*(?:(?:alpha|beta)[1-9]\d*)?$/
 
-/** A kind of early versions of MetalLB, and no misspelt one. */
-const olderPool = 'AddressPool'
+/** Kinds of the same groups that are no misspelt ones, with what to write in their place. */
+const ofOthers: ReadonlyMap<string, string> = new Map([
+  ['AddressPool', olderPoolRemedy],
+  [
+    'CiliumL2AnnouncementPolicy',
+    'Addresses are not announced by ARP and NDP in this version: announce them to a router with a ' +
+      'CiliumBGPClusterConfig and a CiliumBGPAdvertisement.',
+  ],
+])
+
+/** What of these groups asks for nothing: what MetalLB writes for others to read, and how it is installed. */
+const asksNothing = /^(Service(L2|BGP)Status|ConfigurationState|MetalLB)$/
 
 const rows: readonly (readonly [string, Row])[] = Object.entries(kinds)
 const rowOf = (kind: string): Row | undefined => rows.find(([name]) => name === kind)?.[1]
@@ -225,6 +238,13 @@ const versionRemedy = ({ versions }: Row): string => `Write apiVersion: ${versio
 const isOfGroup = ({ versions }: Row, apiVersion: string): boolean =>
   versions.some((each) => groupOf(each) === groupOf(apiVersion))
 const groupOf = (apiVersion: string): string => apiVersion.slice(0, Math.max(0, apiVersion.indexOf('/')))
+
+/** Two letters off, or without its domain; `metallb.universe.tf` is where MetalLB's annotations are from. */
+function isNearGroup({ versions }: Row, apiVersion: string): boolean {
+  const [written, own] = [groupOf(apiVersion), groupOf(versions[0] ?? '')]
+  if (!written.includes('.') || written === 'metallb.universe.tf') return true
+  return nearest(written, [own], 2) !== undefined
+}
 
 /** A kind that is not read is taken as its group is, of which in these no kind has a namespace. */
 export function isClusterScoped(apiVersion: string, kind: string): boolean {
@@ -239,8 +259,7 @@ export function notServed({ apiVersion, kind }: ObjectKey): readonly Fault[] {
   const isOtherVersion = row !== undefined && apiVersion.includes('/') && isOfGroup(row, apiVersion)
   const isRelated =
     isOtherVersion ||
-    // What MetalLB writes for others to read asks for nothing.
-    (apiVersion.startsWith('metallb.io/') && !/^(Service(L2|BGP)Status|ConfigurationState)$/.test(kind)) ||
+    (apiVersion.startsWith('metallb.io/') && !asksNothing.test(kind)) ||
     (apiVersion.startsWith('cilium.io/') && /^Cilium(BGP|L2|LoadBalancer)/.test(kind))
   return isRelated
     ? [
@@ -251,9 +270,10 @@ export function notServed({ apiVersion, kind }: ObjectKey): readonly Fault[] {
           `${kind} of ${apiVersion} is not served yet and has no effect`,
           isOtherVersion
             ? versionRemedy(row)
-            : kind === olderPool
-              ? 'Use IPAddressPool and BGPAdvertisement (metallb.io/v1beta1).'
-              : 'Use CiliumBGPPeeringPolicy or CiliumBGPClusterConfig, and CiliumLoadBalancerIPPool.',
+            : (ofOthers.get(kind) ??
+                (apiVersion.startsWith('metallb.io/')
+                  ? 'Use IPAddressPool, BGPPeer and BGPAdvertisement.'
+                  : 'Use CiliumBGPPeeringPolicy or CiliumBGPClusterConfig, and CiliumLoadBalancerIPPool.')),
         ),
       ]
     : []

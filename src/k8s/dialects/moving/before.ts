@@ -41,7 +41,7 @@ export function beforeOf({ from, inventory, objects, options }: BeforeInput): Or
       preflight: [],
       before: (facts, node) => ciliumBefore({ objects, facts, node, secretsNamespace }),
     }
-  const known = options.backend ?? backendOf(machinery)
+  const known = options.backend ?? backendOf(machinery, inventory)
   const backend = known ?? defaultBackend
   const namespace = metallbNamespaceOf(machinery, inventory)
   const isBackendAssumed = known === undefined

@@ -164,8 +164,14 @@ function otherNamespaces({ objects, namespace }: MetallbInput): readonly Finding
 }
 
 /** M4: which Services are whose. */
-function classes({ machinery, objects, loadBalancerClass, isClassRequired }: MetallbInput): readonly Finding[] {
-  const own = metallbClassOf(machinery)
+function classes({
+  inventory,
+  machinery,
+  objects,
+  loadBalancerClass,
+  isClassRequired,
+}: MetallbInput): readonly Finding[] {
+  const own = metallbClassOf(machinery, inventory)
   if (own === '') return []
   const services = [...objects.Service.values()].filter(({ value }) => value.spec.type === 'LoadBalancer')
   const named = services.filter(({ value }) => value.spec.loadBalancerClass === own)

@@ -9,6 +9,7 @@ import {
   nameOf,
   type Said,
 } from './report.ts'
+import { olderConfiguration, olderPoolRemedy } from '../../kinds/older.ts'
 import { configOf, isAbout, type Machinery } from './speakers.ts'
 
 export interface PreflightInput {
@@ -41,6 +42,19 @@ const crdsOfRelease: Check = ({ inventory }) =>
     const reason = `helm uninstall ${release} deletes it, and with it every object of its kind`
     const remedy = `kubectl annotate crd ${name} helm.sh/resource-policy=keep, and save the objects first.`
     return [finding('CrdOfRelease', object({ field: 'metadata.annotations', reason, remedy }, found))]
+  })
+
+/** What releases before this one were configured by, and nothing reads any more. */
+const olderKinds: Check = ({ inventory }) =>
+  inventory.objects.flatMap((found) => {
+    const older = olderConfiguration(found.object)
+    if (older !== undefined) {
+      const { message: reason, remedy, path } = older
+      return [finding('OlderConfiguration', object({ field: path.join('.'), reason, remedy }, found))]
+    }
+    if (!isOf(found, 'metallb.io', 'AddressPool')) return []
+    const reason = 'it is of MetalLB up to 0.13 and is not read: none of its addresses is given away or announced'
+    return [finding('OlderConfiguration', object({ reason, remedy: olderPoolRemedy }, found))]
   })
 
 /** P2: a webhook with nobody behind it refuses every edit. */
@@ -258,6 +272,7 @@ const always: Check = ({ from, machinery }) => {
 
 const checks: readonly Check[] = [
   crdsOfRelease,
+  olderKinds,
   webhooks,
   conversions,
   speakers,

@@ -44,7 +44,9 @@ export const clusterReads: readonly ClusterRead[] = [
     single('CustomResourceDefinition', 'apiextensions.k8s.io/v1', `customresourcedefinitions/${name}.metallb.io`),
   ),
   { kind: 'FRRConfiguration', versions: ['frrk8s.metallb.io/v1beta1'], place: 'frrconfigurations' },
-  ...['bgpextras', 'metallb-excludel2'].map((name) => ({
+  { kind: 'AddressPool', versions: ['metallb.io/v1beta1', 'metallb.io/v1alpha1'], place: 'addresspools' },
+  { kind: 'MetalLB', versions: ['metallb.io/v1beta1'], place: 'metallbs' },
+  ...['bgpextras', 'metallb-excludel2', 'config', 'bgp-config'].map((name) => ({
     kind: 'ConfigMap',
     versions: ['v1'],
     place: 'configmaps',

@@ -169,6 +169,7 @@ export const movingCodes = {
   HashingMoves: false,
   Leftovers: false,
   SharedLocal: true,
+  OlderConfiguration: true,
   ExtraConfiguration: true,
   ExcludedInterfaces: false,
   NotAnnouncedAtLayer2: true,

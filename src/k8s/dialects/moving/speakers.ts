@@ -57,10 +57,18 @@ export function machineryOf(inventory: Inventory): Machinery {
   }
 }
 
-/** By METALLB_BGP_TYPE of the speaker; undefined: there is no speaker to ask. */
-export function backendOf({ metallbSpeakers, frrK8s }: Machinery): Backend | undefined {
+/** What MetalLB's own operator is told to install. */
+function installed({ objects }: Inventory): FoundObject | undefined {
+  return objects.find((found) => isOf(found, 'metallb.io', 'MetalLB'))
+}
+
+/** By METALLB_BGP_TYPE of the speaker, else as its operator is told; undefined: there is nobody to ask. */
+export function backendOf({ metallbSpeakers, frrK8s }: Machinery, inventory: Inventory): Backend | undefined {
   const [speaker] = metallbSpeakers
-  if (speaker === undefined) return frrK8s.length > 0 ? 'frr-k8s' : undefined
+  if (speaker === undefined) {
+    const asked = textAt(installed(inventory)?.object, 'spec', 'bgpBackend')
+    return backends.find((each) => each === asked) ?? (frrK8s.length > 0 ? 'frr-k8s' : undefined)
+  }
   const written = speaker.container.env.get('METALLB_BGP_TYPE') ?? ''
   // Without it the speaker is its native self.
   return backends.find((each) => each === written) ?? 'native'
@@ -76,10 +84,11 @@ export function metallbNamespaceOf({ metallbSpeakers, metallbControllers }: Mach
   return [...counts].sort((a, b) => b[1] - a[1])[0]?.[0] ?? 'metallb-system'
 }
 
-/** `--lb-class` of MetalLB; empty: Services without a class. */
-export function metallbClassOf({ metallbControllers, metallbSpeakers }: Machinery): string {
+/** `--lb-class` of MetalLB, or what its operator is told; empty: Services without a class. */
+export function metallbClassOf({ metallbControllers, metallbSpeakers }: Machinery, inventory: Inventory): string {
   const [workload] = [...metallbControllers, ...metallbSpeakers]
-  return (workload === undefined ? undefined : flagOf(workload.container, '--lb-class')) ?? ''
+  if (workload === undefined) return textAt(installed(inventory)?.object, 'spec', 'loadBalancerClass')
+  return flagOf(workload.container, '--lb-class') ?? ''
 }
 
 /** A key of a ConfigMap by its name. */

@@ -1,4 +1,5 @@
-/** The values of MetalLB's chart (0.13 to 0.16). Pure. */
+/** The values of MetalLB's chart (0.13 to 0.16), with the configuration that older ones had in them. Pure. */
+import { olderRemedy } from '../../kinds/older.ts'
 import { isRecord } from '../../source.ts'
 import { isEmpty, type Tree, valueAt, type ValueNote, type ValueRow, type ValueTable } from './values.ts'
 
@@ -61,6 +62,8 @@ const monitor = (kind: string): readonly ValueRow[] => [
 ]
 
 const rows: readonly ValueRow[] = [
+  dropped('configInline', olderRemedy, always),
+  dropped('existingConfigMap', olderRemedy, always),
   same('imagePullSecrets'),
   dropped('nameOverride', "names of MetalLB's objects: Herald's are of its own release"),
   dropped('fullnameOverride', "names of MetalLB's objects: Herald's are of its own release"),
