@@ -16,8 +16,8 @@ import { bfdProfile, bgpAdvertisement, bgpPeer, community, ipAddressPool, l2Adve
 import { type Definition, definitionOf } from './crds/definitions.ts'
 import { takeNoArguments } from './setup/arguments.ts'
 
-/** Kinds that Kubernetes itself has. */
-type BuiltIn = 'Service' | 'EndpointSlice' | 'Namespace' | 'Node' | 'Secret' | 'Lease'
+/** Kinds that Kubernetes itself has, and what Cilium alone writes: where it is not, there is nothing to say. */
+type BuiltIn = 'Service' | 'EndpointSlice' | 'Namespace' | 'Node' | 'Secret' | 'Lease' | 'CiliumNode'
 
 const definitions: Readonly<Record<Exclude<ServedKind, BuiltIn>, Definition>> = {
   CiliumBGPPeeringPolicy: peeringPolicy,

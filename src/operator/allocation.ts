@@ -22,6 +22,7 @@ import type { Service } from '../k8s/kinds/service.ts'
 import type { ServedKind, StoredObjects } from '../k8s/kinds/table.ts'
 import type { ObjectKey, RawObject } from '../k8s/source.ts'
 import { ageOf, type Lingering, ServiceAddresses } from '../k8s/translate/addresses.ts'
+import { allNodes, nodeKinds } from '../k8s/dialects/nodes.ts'
 import { poolsOf } from '../k8s/translate/pools.ts'
 import { reservedPlaces } from '../k8s/translate/reserved.ts'
 import { isClassServed, servesClass } from '../k8s/translate/services.ts'
@@ -31,7 +32,7 @@ import { familyOfText } from '../ip/address.ts'
 /** The kinds that an operator reads: what asks for addresses, what gives them, and what has some already. */
 export const operatorKinds: ReadonlySet<ServedKind> = new Set<ServedKind>([
   'Service',
-  'Node',
+  ...nodeKinds,
   ...poolInputKinds,
   ...configurationKinds,
   nodeReportKind,
@@ -274,7 +275,7 @@ export class Allocation {
   #touched({ kind, id }: { readonly kind: ServedKind; readonly id: string }): void {
     if (kind === 'Service') this.#dirty.add(id)
     if (poolInputKinds.has(kind)) this.#arePoolsDirty = true
-    if (kind !== 'Node' && !planKinds.has(kind)) return
+    if (!nodeKinds.has(kind) && !planKinds.has(kind)) return
     this.#arePlacesDirty = true
     this.#arePlansDirty = true
   }
@@ -283,8 +284,8 @@ export class Allocation {
   #reserve(): void {
     this.#arePlacesDirty = false
     const { objects } = this.#store
-    const nodes = [...objects.Node.values()].map(({ value }) => value)
-    if (this.#addresses.setReserved(reservedPlaces(nodes, neighborsOfAnyNode(objects)))) this.#arePoolsDirty = true
+    const places = reservedPlaces(allNodes(objects), neighborsOfAnyNode(objects))
+    if (this.#addresses.setReserved(places)) this.#arePoolsDirty = true
   }
 
   #readPools(): void {

@@ -10,6 +10,7 @@ import { parseNodeConfigOverride } from './cilium-bgp-node-config-override.ts'
 import { parsePeerConfig } from './cilium-bgp-peer-config.ts'
 import { parsePeeringPolicy } from './cilium-bgp-peering-policy.ts'
 import { parseIpPool } from './cilium-load-balancer-ip-pool.ts'
+import { parseCiliumNode } from './cilium-node.ts'
 import { parseCommunity } from './community.ts'
 import { parseEndpointSlice } from './endpoint-slice.ts'
 import { errorsBehind } from './errors-behind.ts'
@@ -97,6 +98,7 @@ export const kinds = {
     resource: 'ciliumbgpnodeconfigs',
     parse: parseNodeConfig,
   },
+  CiliumNode: { versions: ['cilium.io/v2'], scope: 'Cluster', resource: 'ciliumnodes', parse: parseCiliumNode },
   Namespace: { versions: ['v1'], scope: 'Cluster', resource: 'namespaces', parse: parseNamespace },
   IPAddressPool: metallb('ipaddresspools', parseIpAddressPool),
   BGPPeer: { ...metallb('bgppeers', parseBgpPeer), versions: ['metallb.io/v1beta1', 'metallb.io/v1beta2'] },
@@ -109,7 +111,7 @@ export const kinds = {
 export type ServedKind = keyof typeof kinds
 
 /** Objects of these have the name of the node that they are about. */
-export const ofOneNode: ReadonlySet<ServedKind> = new Set<ServedKind>(['Node', 'CiliumBGPNodeConfig'])
+export const ofOneNode: ReadonlySet<ServedKind> = new Set<ServedKind>(['Node', 'CiliumBGPNodeConfig', 'CiliumNode'])
 
 /**
  * Kinds without which what is announced would be wrong, and not only less: always, or while there are objects of

@@ -4,6 +4,7 @@
  */
 import type { ProblemCode } from '../../desired/codes.ts'
 import type { Neighbor, Problem } from '../../desired/model.ts'
+import { nodeOf } from '../dialects/nodes.ts'
 import type { DialectAnswer, NodePlan } from '../dialects/node-plan.ts'
 import { planPools } from '../dialects/pools.ts'
 import { planKinds, planNode } from '../dialects/table.ts'
@@ -11,7 +12,7 @@ import { fault, type Fault } from '../kinds/narrow.ts'
 import { nearest } from '../kinds/nearest.ts'
 import { unmetEntries } from '../kinds/neighbor-annotation.ts'
 import { problemOf } from '../kinds/problems.ts'
-import type { ServedKind, Stored, StoredObjects } from '../kinds/table.ts'
+import type { ServedKind, StoredObjects } from '../kinds/table.ts'
 import type { ObjectKey } from '../source.ts'
 import {
   exportsOf,
@@ -130,7 +131,7 @@ export class NodeTranslation {
         problems.push(...faults.map((each) => problemOf(each, nodeKey(nodeName), stored?.origin)))
     }
     const passwordOf: PasswordOf = (secret) => (this.#options.isElsewhere === true ? '' : passwordIn(objects, secret))
-    const exports = exportsOf(plan, this.#view(stored, routers), passwordOf, this.#inForce)
+    const exports = exportsOf(plan, this.#view(objects, routers), passwordOf, this.#inForce)
     this.#inForce = exports.inForce
     problems.push(
       ...preferenceConflicts(
@@ -141,12 +142,12 @@ export class NodeTranslation {
     return { exports, noExports: noPlan, isDraining, obstacle, problems: [...problems, ...exports.problems] }
   }
 
-  #view(stored: Stored<'Node'> | undefined, routers: ReadonlyMap<number, RouterView>): NodeView {
+  #view(objects: StoredObjects, routers: ReadonlyMap<number, RouterView>): NodeView {
     const { nodeName, isStandIn = false, localAddresses = () => [] } = this.#options
-    const addresses = stored?.value.addresses ?? []
+    const { addresses = [], podCidrs = [] } = nodeOf(objects, nodeName) ?? {}
     return {
       name: nodeName,
-      podCidrs: stored?.value.podCidrs ?? [],
+      podCidrs,
       addresses,
       isOwn: (address) =>
         addresses.some((each) => each.address === address) || localAddresses().some((each) => each.address === address),

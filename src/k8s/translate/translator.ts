@@ -19,6 +19,7 @@ import { MemoryBook } from '../../allocation/memory-book.ts'
 import { refOf } from '../kinds/problems.ts'
 import { selectableLabels, type Service } from '../kinds/service.ts'
 import { clusterPlaces, clusterPlacesKind } from '../dialects/cluster-places.ts'
+import { allNodes, nodeKinds } from '../dialects/nodes.ts'
 import { planPools, poolInputKinds, poolKinds } from '../dialects/pools.ts'
 import { configurationKinds, planKinds } from '../dialects/table.ts'
 import type { ObjectKey, Origin, RawObject } from '../source.ts'
@@ -111,7 +112,7 @@ class NodeTranslator implements Translator {
     this.#store = new ObjectStore((kind, id) =>
       kind === 'Secret'
         ? this.#node.secrets.has(id)
-        : (kind === 'Node' && id === options.nodeName) || this.#node.needs(kind, id),
+        : (nodeKinds.has(kind) && id === options.nodeName) || this.#node.needs(kind, id),
     )
     this.#addresses = new ServiceAddresses(
       options.isAllocatedElsewhere === true
@@ -258,9 +259,9 @@ class NodeTranslator implements Translator {
       this.#arePoolsDirty = true
       this.#isNodeDirty ||= poolKinds.has(kind)
     } else if (kind === 'Secret') this.#isNodeDirty ||= this.#node.secrets.has(id)
-    else if (planKinds.has(kind) || (kind === 'Node' && id === this.#options.nodeName)) this.#isNodeDirty = true
-    if (kind === 'Node' || kind === clusterPlacesKind) this.#isReservedDirty = true
-    const isOfTunnels = kind === 'Node' || kind === 'Lease' || kind === clusterPlacesKind || poolKinds.has(kind)
+    else if (planKinds.has(kind) || (nodeKinds.has(kind) && id === this.#options.nodeName)) this.#isNodeDirty = true
+    if (nodeKinds.has(kind) || kind === clusterPlacesKind) this.#isReservedDirty = true
+    const isOfTunnels = nodeKinds.has(kind) || kind === 'Lease' || kind === clusterPlacesKind || poolKinds.has(kind)
     this.#areTunnelsDirty ||= isOfTunnels
   }
 
@@ -321,10 +322,9 @@ class NodeTranslator implements Translator {
   /** What a Service may not have changes with the nodes and the neighbors; then the pools are told, too. */
   #reserve(): void {
     const before = this.#addresses.reserved
-    const nodes = [...this.#store.objects.Node.values()].map(({ value }) => value)
     const neighbors = [...(this.#answer?.exports?.inForce.values() ?? [])].flat()
     const elsewhere = clusterPlaces(this.#store.objects, this.#options.nodeName)
-    if (this.#addresses.setReserved(reservedPlaces(nodes, neighbors, this.#local, elsewhere))) {
+    if (this.#addresses.setReserved(reservedPlaces(allNodes(this.#store.objects), neighbors, this.#local, elsewhere))) {
       this.#arePoolsDirty = true
       this.#touchAll()
     }

@@ -7,6 +7,7 @@
  * Nothing that somebody else wrote is believed at the cost of others: an address belongs to who said so first, and none
  * is taken that this node, its pods or a Service has. Pure but for its memory of what it said last.
  */
+import { nodeOf } from '../dialects/nodes.ts'
 import { sameValue } from '../../desired/same-value.ts'
 import { type DesiredTunnels, type Problem, translatedNode } from '../../desired/model.ts'
 import { type Family, isForwardable, parseAddress } from '../../ip/address.ts'
@@ -190,8 +191,9 @@ interface Judged {
 function judge(claims: readonly Claim[], around: TunnelSurroundings, nodeName: string): Judged {
   const owners = new Map<string, string>()
   for (const { address } of around.local) owners.set(address, nodeName)
-  for (const { address } of around.objects.Node.get(nodeName)?.value.addresses ?? []) owners.set(address, nodeName)
-  const podCidrs = around.objects.Node.get(nodeName)?.value.podCidrs ?? []
+  const own = nodeOf(around.objects, nodeName)
+  for (const { address } of own?.addresses ?? []) owners.set(address, nodeName)
+  const podCidrs = own?.podCidrs ?? []
   const addresses = new Map<string, readonly string[]>()
   const problems: Problem[] = []
   for (const { node, addresses: claimed, stored } of claims) {
