@@ -4,11 +4,12 @@
  * clock.
  *
  *     add(key) --> lane: statuses of Services, of pools ... events --free?--> write(key) --> outcome
- *                    ^--- failed: later, ever later; limited: it and what comes after it wait -'
+ *                    ^--- failed: later, ever later; limited: for as long as the server says --'
  *
  * No lane can keep another from being written, by how much it has to write, by how slow the server takes it, or by a
- * limit that is for it alone. Where the server has few places for us (API priority and fairness), what is limited is
- * tried by ever fewer at once: all of it at once would be limited once more.
+ * limit that is for it alone; nor can a key that is limited keep others of its lane. Whether a limit is for one key or
+ * for us the server does not say, so one of the others is tried a second later. Where the server has few places for us
+ * (API priority and fairness), what is limited is tried by ever fewer at once: all of it would be limited once more.
  *
  * Within a lane what somebody waits for goes first: a leader that begins beside 50 000 Services may have something to
  * say of each, and a new one would have its address after the last of them.
@@ -36,6 +37,8 @@ const forAll = maxInFlight - lanes.length
 const leftToEach = 2
 /** Of so many that are begun in a lane one at least is none that somebody waits for. */
 const aheadAtMost = 8
+/** So long a lane begins nothing after a limit, unless that is known to be of a key alone. */
+const longestPauseMs = 1_000
 /** A lane that was limited has half of its places, and one more after each such while without another limit. */
 const placeBackMs = 1_000
 
@@ -72,6 +75,10 @@ interface Entry {
   /** Added again while it was under way. */
   isAgain: boolean
   retry: Wait | undefined
+  /** The server wants no write of it before. */
+  notBeforeMs: number
+  /** How many writes of its lane the server had taken when it was limited; undefined: it never was. */
+  takenBefore: number | undefined
 }
 
 interface Waiting {
@@ -88,7 +95,9 @@ export class WriteQueue {
   readonly #waiting = Object.fromEntries(lanes.map((lane) => [lane, noneWaiting()])) as Readonly<Record<Lane, Waiting>>
   readonly #entries = new Map<string, Entry>()
   readonly #inFlight = Object.fromEntries(lanes.map((lane) => [lane, 0])) as Record<Lane, number>
-  readonly #pauses = new Map<Lane, { readonly untilMs: number; readonly wait: Wait }>()
+  readonly #pauses = new Map<Lane, Wait>()
+  /** Writes that the server did not limit. */
+  readonly #taken = Object.fromEntries(lanes.map((lane) => [lane, 0])) as Record<Lane, number>
   /** Places of lanes that were limited, as they were at a moment. */
   readonly #places = new Map<Lane, { readonly count: number; readonly atMs: number }>()
   readonly #pumps: Due
@@ -146,20 +155,24 @@ export class WriteQueue {
   /** Nothing is begun any more; resolves when what is under way has ended. */
   stop(): Promise<void> {
     this.#isStopped = true
-    for (const { wait } of this.#pauses.values()) wait.cancel()
+    for (const wait of this.#pauses.values()) wait.cancel()
     this.#cool?.cancel()
     for (const { retry } of this.#entries.values()) retry?.cancel()
     return this.inFlight === 0 ? Promise.resolve() : new Promise((resolve) => this.#onIdle.push(resolve))
   }
 
   #pump(): void {
+    // A limit may be for its lane and those before it alone: one write at a time finds out.
+    let isBehindLimit = false
     for (const lane of lanes) {
-      // Who is told to wait lets those before it go on: a limit may be for events alone.
-      if (this.#pauses.has(lane)) return
+      if (this.#pauses.has(lane)) {
+        isBehindLimit = true
+        continue
+      }
       for (const key of inOrder(this.#waiting[lane])) {
         if (this.#isStopped || !this.#parts.mayWrite()) return
-        if (!this.#hasRoom(lane)) break
-        if (this.#parts.isHeldBack?.(lane, key) === true) continue
+        if (isBehindLimit ? this.#inFlight[lane] > 0 : !this.#hasRoom(lane)) break
+        if (this.#parts.isHeldBack?.(lane, key) === true || this.#isLimited(lane, key)) continue
         this.#take(lane, key)
         if (this.#isHot(lane, key)) this.#hold(lane, key)
         else this.#begin(lane, key)
@@ -171,6 +184,11 @@ export class WriteQueue {
     const waiting = this.#waiting[lane]
     waiting.ahead = waiting.awaited.delete(key) ? waiting.ahead + 1 : 0
     waiting.others.delete(key)
+  }
+
+  #isLimited(lane: Lane, key: string): boolean {
+    const notBeforeMs = this.#entries.get(`${lane} ${key}`)?.notBeforeMs
+    return notBeforeMs !== undefined && notBeforeMs > this.#parts.clock.monotonic()
   }
 
   #hasRoom(lane: Lane): boolean {
@@ -210,7 +228,7 @@ export class WriteQueue {
     const id = `${lane} ${key}`
     const writing = this.#parts.write(lane, key)
     if (writing !== undefined) this.#recent.set(id, (this.#recent.get(id) ?? 0) + 1)
-    const entry = this.#entries.get(id) ?? { failures: 0, isInFlight: false, isAgain: false, retry: undefined }
+    const entry = this.#entries.get(id) ?? newEntry()
     entry.retry?.cancel()
     if (writing === undefined) {
       this.#entries.delete(id)
@@ -231,8 +249,9 @@ export class WriteQueue {
 
   #ended(lane: Lane, key: string, entry: Entry, outcome: StatusOutcome): void {
     const id = `${lane} ${key}`
+    if (outcome.kind !== 'limited') this.#taken[lane]++
     if (isFinal[outcome.kind]) this.#entries.delete(id)
-    else if (outcome.kind === 'limited') this.#limited(lane, key, outcome.afterMs)
+    else if (outcome.kind === 'limited') this.#limited(lane, key, entry, outcome.afterMs)
     else this.#later(lane, key, entry, outcome)
     const { isAgain } = entry
     entry.isAgain = false
@@ -241,19 +260,26 @@ export class WriteQueue {
     this.#pumps.soon()
   }
 
-  #limited(lane: Lane, key: string, afterMs: number): void {
+  #limited(lane: Lane, key: string, entry: Entry, afterMs: number): void {
     const { clock } = this.#parts
+    const nowMs = clock.monotonic()
     this.#wait(lane, key)
-    const untilMs = clock.monotonic() + afterMs
-    this.#places.set(lane, { count: Math.max(1, Math.floor(this.#placesOf(lane) / 2)), atMs: untilMs })
-    const before = this.#pauses.get(lane)
-    if (this.#isStopped || (before !== undefined && untilMs <= before.untilMs)) return
-    before?.wait.cancel()
-    const wait = clock.after(afterMs, () => {
+    entry.notBeforeMs = nowMs + afterMs
+    // Others were taken since it was limited before: what is limited is this one.
+    const isOfKey = entry.takenBefore !== undefined && entry.takenBefore < this.#taken[lane]
+    entry.takenBefore = this.#taken[lane]
+    const pauseMs = isOfKey ? 0 : Math.min(afterMs, longestPauseMs)
+    const count = Math.max(1, Math.floor(this.#placesOf(lane) / 2))
+    this.#places.set(lane, { count, atMs: nowMs + pauseMs })
+    if (this.#isStopped) return
+    entry.retry?.cancel()
+    entry.retry = clock.after(afterMs, () => this.#pumps.soon())
+    if (pauseMs === 0 || this.#pauses.has(lane)) return
+    const wait = clock.after(pauseMs, () => {
       this.#pauses.delete(lane)
       this.#pump()
     })
-    this.#pauses.set(lane, { untilMs, wait })
+    this.#pauses.set(lane, wait)
   }
 
   #later(lane: Lane, key: string, entry: Entry, { kind }: StatusOutcome): void {
@@ -263,6 +289,11 @@ export class WriteQueue {
     entry.retry?.cancel()
     entry.retry = this.#parts.clock.after(ms, () => this.add(lane, key))
   }
+}
+
+function newEntry(): Entry {
+  const never = { notBeforeMs: Number.NEGATIVE_INFINITY, takenBefore: undefined }
+  return { failures: 0, isInFlight: false, isAgain: false, retry: undefined, ...never }
 }
 
 /** Looked at while it is taken from. */

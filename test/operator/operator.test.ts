@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { RawObject } from '../../src/k8s/source.ts'
-import { maxInFlight } from '../../src/operator/write-queue.ts'
+import { lanes, maxInFlight } from '../../src/operator/write-queue.ts'
 import { pool, poolKey, serviceKey, World } from './world.ts'
 
 test('a Service gets the lowest free address, with ipMode VIP, by one write', async () => {
@@ -224,7 +224,7 @@ test('a write that fails is tried again, said once, and keeps nobody else waitin
   assert.equal(world.addresses('bad').length, 1)
 })
 
-test('a server that limits us hears nothing until it said it may, and then everything', async () => {
+test('a server that limits us hears of no Service twice until it said it may, and then of everything', async () => {
   const world = new World()
   let limits = true
   let asked = 0
@@ -238,7 +238,7 @@ test('a server that limits us hears nothing until it said it may, and then every
   const first = asked
   assert.ok(first <= maxInFlight)
   await world.pass(4_000)
-  assert.equal(asked, first)
+  assert.ok(asked - first < lanes.length, 'one of each other lane finds out')
   limits = false
   await world.pass(2_000)
   assert.equal(new Set([...Array(10).keys()].map((i) => world.addresses(`s${i}`).join())).size, 10)

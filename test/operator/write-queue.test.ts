@@ -91,24 +91,62 @@ test('a limit of events, as an admission plugin has one, holds back events and n
   for (const lane of ['service', 'pool', 'node', 'configuration'] as const) assert.equal(world.countOf(lane), 2, lane)
   world.add('event', 5)
   await world.pass(50_000)
-  assert.equal(world.countOf('event'), tried, 'no event before the server wants one')
+  const again = world.begun.filter((each, index) => world.begun.indexOf(each) < index)
+  assert.deepEqual(again, [], 'no event once more before the server wants it')
+  assert.equal(world.countOf('event'), tried + 2, 'each that is new once')
   world.outcomeOf = () => written
-  await world.pass(10_000)
-  assert.equal(world.countOf('event'), tried + 5, 'each of them once')
+  await world.pass(20_000)
+  assert.equal(world.countOf('event'), 2 * (tried + 2), 'each of them once')
 })
 
-test('a limit of Services holds back everything', async () => {
+test('a limit of Services leaves every other lane one write at a time', async () => {
   const world = new World()
   world.outcomeOf = (lane) => (lane === 'service' ? { kind: 'limited', afterMs: 10_000 } : written)
   world.add('service', 1)
   await world.pass(200)
-  for (const lane of lanes.slice(1)) world.add(lane, 2)
+  for (const lane of lanes.slice(1)) world.add(lane, 20)
+  world.mostInFlight = 0
+  await world.pass(700)
+  assert.equal(world.mostInFlight, lanes.length - 1)
   await world.pass(9_000)
-  assert.deepEqual(world.begun, ['service 0'])
-  world.outcomeOf = () => written
-  await world.pass(3_000)
-  for (const lane of lanes.slice(1)) assert.equal(world.countOf(lane), 2, lane)
+  for (const lane of lanes.slice(1)) assert.equal(world.countOf(lane), 20, lane)
+  assert.equal(world.countOf('service'), 1)
+  await world.pass(300)
+  assert.equal(world.countOf('service'), 2, 'when the server wants it')
 })
+
+test('a server that limits everything is asked by one write of a lane in a second, and by none twice', async () => {
+  const world = new World()
+  world.outcomeOf = () => ({ kind: 'limited', afterMs: 60_000 })
+  for (const lane of lanes) world.add(lane, 200)
+  await world.pass(1_000)
+  const before = world.begun.length
+  await world.pass(40_000)
+  assert.ok(world.begun.length - before <= 41 * lanes.length, `${world.begun.length - before}`)
+  assert.equal(new Set(world.begun).size, world.begun.length)
+})
+
+for (const count of [1, 30])
+  test(`${count} Services that are limited whenever they are written keep no other one, and no other lane, from it`, async () => {
+    const world = new World()
+    world.outcomeOf = (_, key) => (key.startsWith('bad') ? { kind: 'limited', afterMs: 60_000 } : written)
+    for (let i = 0; i < count; i++) world.queue.add('service', `bad-${i}`)
+    world.add('service', 50)
+    for (const lane of lanes.slice(1)) world.add(lane, 5)
+    // The first time nobody knows whether it is for them alone: a second for each.
+    await world.pass(count * 1_000 + 6_000)
+    assert.equal(world.countOf('service'), count + 50)
+    for (const lane of lanes.slice(1)) assert.equal(world.countOf(lane), 5, lane)
+    for (let second = 0; second < 150; second++) {
+      world.queue.add('service', `good-${second}`)
+      // Whatever changes meanwhile of one that is limited.
+      world.queue.add('service', 'bad-0')
+      await world.pass(1_000)
+      assert.ok(world.begun.includes(`service good-${second}`), `${second}`)
+    }
+    const tries = world.begun.filter((each) => each === 'service bad-0').length
+    assert.ok(tries >= 3 && tries <= 4, `${tries}`)
+  })
 
 test('a server that takes one write of ours at a time is not asked to take sixteen, and then may again', async () => {
   const world = new World()
