@@ -4,7 +4,7 @@ import { HeraldError } from '../errors.ts'
 import type { Finding, Inventory, MovingReport, SessionRow, Unread } from '../k8s/dialects/moving/report.ts'
 import type { MovingOptions } from '../k8s/moving.ts'
 import { exitCode } from './exit.ts'
-import { readFound } from './manifests.ts'
+import { nothingRead, readFound } from './manifests.ts'
 import { formatTable } from './table.ts'
 import { asciiJson, isPrintable, printable } from './text.ts'
 
@@ -101,7 +101,9 @@ async function inventoryOfFiles(paths: readonly string[]): Promise<Inventory> {
         why: message,
       }),
     )
-  return { objects: documents.flatMap((document) => document.objects), unread, isWhole: false }
+  const objects = documents.flatMap((document) => document.objects)
+  if (objects.length + unread.length === 0) throw nothingRead(paths)
+  return { objects, unread, isWhole: false }
 }
 
 /** Read by those who need it: the Kubernetes client is larger than all of the rest. */

@@ -1,7 +1,7 @@
 /** `herald validate FILE...`: checks manifests offline. Exit 1 when an object is broken. */
 import { type Command, Option } from 'commander'
 import type { Problem } from '../desired/model.ts'
-import { readFound } from './manifests.ts'
+import { nothingRead, readFound } from './manifests.ts'
 import { exitCode } from './reading.ts'
 import { asciiJson, printable } from './text.ts'
 
@@ -21,14 +21,16 @@ export function addValidate(program: Command): void {
     .addOption(new Option('-o, --output <format>', 'output format').choices(['table', 'json']).default('table'))
     .action(async (paths: string[], { output, nodeName, bgpSecretsNamespace: secretsNamespace }: Flags) => {
       const { validateManifests } = await import('../k8s/validate.ts')
-      const { unreadKinds } = await import('../k8s/directory/read-manifests.ts')
+      const { countObjects } = await import('../k8s/directory/read-manifests.ts')
       const { files, ignored, ...read } = await readFound(paths)
       const options = { secretsNamespace, ...(nodeName === undefined ? {} : { nodeName }) }
       const problems = [...read.problems, ...validateManifests(files, options)]
+      const { objects, unread } = countObjects(files)
+      if (objects === 0 && problems.length === 0) throw nothingRead(paths)
       if (output === 'json') process.stdout.write(asciiJson(problems.map(flat)))
       else {
         process.stdout.write(problems.map(line).join('') || `${files.length} file(s) ok\n`)
-        process.stdout.write(ignoredText(unreadKinds(files), ignored))
+        process.stdout.write(ignoredText(unread, ignored))
       }
       process.exitCode = problems.some((problem) => problem.severity === 'error') ? exitCode.degraded : exitCode.ok
     })

@@ -38,6 +38,28 @@ test('a folder without a fault is exit 0', () => {
   assert.deepEqual([status, stdout], [0, '1 file(s) ok\nignored: of kinds that are not read: 1 ConfigMap\n'])
 })
 
+test('where nothing was read nothing is ok: exit 2, and what was looked for', () => {
+  const bare = join(folder, 'bare')
+  mkdirSync(join(bare, 'below'), { recursive: true })
+  writeFileSync(join(bare, 'notes.txt'), 'no manifest')
+  const without = join(folder, 'without.yaml')
+  writeFileSync(without, '# every overlay is empty\n---\n')
+  const good = join(folder, 'good.yaml')
+  writeFileSync(good, 'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\n')
+  const isUsage = (words: readonly string[], says: string): void => {
+    const { status, stdout, stderr } = spawnSync(herald, words, { encoding: 'utf8', timeout: 60_000 })
+    assert.deepEqual([status, stdout], [2, ''], words.join(' '))
+    assert.ok(stderr.startsWith(`herald: nothing was read: ${says}\n`), stderr)
+  }
+  for (const verb of [['validate'], ['validate', '-o', 'json'], ['migrate', 'metallb']]) {
+    // Also one of several, which a script may have by a wrong name.
+    for (const paths of [[bare], [good, bare]])
+      isUsage([...verb, ...paths], `${bare} has no file that ends in .yaml, .yml or .json`)
+    isUsage([...verb, without], `there is no object in ${without}`)
+  }
+  assert.equal(run(good, without).status, 0)
+})
+
 test('what the agent of a node would say is said, for every Node or for the one that is named', () => {
   const text = (name: string, address: string): string =>
     `apiVersion: v1\nkind: Node\nmetadata: {name: ${name}}\nstatus: {addresses: [{type: InternalIP, address: ${address}}]}\n---\n`

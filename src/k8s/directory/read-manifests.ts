@@ -12,6 +12,8 @@ export interface ReadManifests {
   readonly problems: readonly Problem[]
   /** Names in folders that are no manifests, and links to what is read already. */
   readonly ignored: readonly string[]
+  /** Folders in which there is nothing by the name of a manifest. */
+  readonly empty: readonly string[]
 }
 
 /** Throws what the system says when a path itself is not there. */
@@ -19,6 +21,7 @@ export function readManifests(paths: readonly string[]): ReadManifests {
   const files: { readonly name: string; readonly text: string }[] = []
   const problems: Problem[] = []
   const ignored: string[] = []
+  const empty: string[] = []
   const seen = new Set<string>()
   const take = (name: string, path: string, fault: FileFault | undefined): void => {
     const real = placeOf(path)
@@ -41,8 +44,9 @@ export function readManifests(paths: readonly string[]): ReadManifests {
     for (const [name, { path: file, fault }] of listing.files) take(join(path, name), file, fault)
     for (const [name, fault] of listing.faults) problems.push(problemOf(join(path, name), fault))
     ignored.push(...listing.ignored.map((name) => join(path, name)))
+    if (listing.files.size + listing.faults.size === 0) empty.push(path)
   }
-  return { files, problems, ignored }
+  return { files, problems, ignored, empty }
 }
 
 function placeOf(path: string): string {
@@ -69,11 +73,20 @@ function problemOf(name: string, { code, message, line, column }: FileFault): Pr
   return { severity: 'error', object, field: '', code, message, remedy, ...(column === undefined ? {} : { column }) }
 }
 
-/** How many objects of each kind are passed over because they mean nothing to a load balancer. */
-export function unreadKinds(files: ReadManifests['files']): ReadonlyMap<string, number> {
-  const counts = new Map<string, number>()
+export interface Counted {
+  readonly objects: number
+  /** How many of each kind are passed over because they mean nothing to a load balancer. */
+  readonly unread: ReadonlyMap<string, number>
+}
+
+export function countObjects(files: ReadManifests['files']): Counted {
+  const unread = new Map<string, number>()
+  let count = 0
   for (const { name, text } of files)
     for (const { objects } of readDocuments(name, text))
-      for (const { key } of objects) if (!isRelated(key)) counts.set(key.kind, (counts.get(key.kind) ?? 0) + 1)
-  return counts
+      for (const { key } of objects) {
+        count++
+        if (!isRelated(key)) unread.set(key.kind, (unread.get(key.kind) ?? 0) + 1)
+      }
+  return { objects: count, unread }
 }
