@@ -17,7 +17,7 @@ import { errorsBehind } from './errors-behind.ts'
 import { fewOf } from './few-faults.ts'
 import { parseIpAddressPool } from './ip-address-pool.ts'
 import { parseL2Advertisement } from './l2-advertisement.ts'
-import { longLists } from './list-limits.ts'
+import { longLists, longMaps } from './list-limits.ts'
 import { parseNamespace } from './namespace.ts'
 import { fault, type Fault, type Metadata, type Narrowed } from './narrow.ts'
 import { nearest } from './nearest.ts'
@@ -159,7 +159,7 @@ export function parseObject<K extends ServedKind>(
   const table: { readonly [Each in ServedKind]: { readonly parse: Parser<KindTable[Each]> } } = kinds
   const read = (version: RawObject): Narrowed<KindTable[K]> => table[kind].parse(version, before)
   // Of lists that are too long nothing is read, and those of Kubernetes' own kinds have bounds of their own.
-  const long = ofKubernetes.has(kind) ? [] : longLists(raw)
+  const long = [...longMaps(raw), ...(ofKubernetes.has(kind) ? [] : longLists(raw))]
   if (long.length > 0) return { faults: long }
   const around = outlineFaults(kind, raw, before, from)
   const isAside = around.some(({ severity }) => severity === 'error')
