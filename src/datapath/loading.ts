@@ -3,16 +3,22 @@
  * the verifier and for the memory of the maps.
  *
  *     Loading --yields how an object is prepared--> loaded at once, or in another thread --object--> goes on
+ *
+ * Memory for the maps of flows is half of it where none are pinned. Two other threads make them then, before the object
+ * is loaded, which finds them pinned.
  */
+import { existsSync, unlinkSync } from 'node:fs'
 import { cpus, release } from 'node:os'
 import { HeraldError } from '../errors.ts'
 import { BpfObject } from '../sys/bpf.ts'
+import { makeMapsAside, type PinnedMap } from '../sys/map-maker.ts'
+import { PartedObject } from '../sys/parted-object.ts'
 import { openingInterval, openingsPerSec } from './capacity.ts'
 import type { Converter } from './converters.ts'
 import type { Acceleration, AttachMode, Netfilter } from './datapath.ts'
 import type { HandOver } from './hand-over.ts'
 import { mapNames, mapShapes, type MapName } from './layout.ts'
-import type { Pins } from './pins.ts'
+import { type Pins, podProgramName, programNames, replyProgramName, stageProgramNames } from './pins.ts'
 import type { WantedMode } from './redirection.ts'
 import { namedRefusal } from './refusal.ts'
 
@@ -63,11 +69,18 @@ export interface Opening {
   readonly initially: Sizes
 }
 
-/** Everything of an object that is there before it is loaded; it can be done more than once. */
-type Prepare = () => BpfObject
+interface Wanted {
+  /**
+   * Everything of the object that is there before it is loaded; it can be done more than once. `isParted`: its programs
+   * may be loaded by two threads.
+   */
+  prepare(isParted: boolean): BpfObject
+  /** What other threads can do before that; how it went shows when the object is loaded. */
+  ahead?(): Promise<unknown>
+}
 
 /** Work that needs loaded objects on its way. */
-export type Loading<Result> = Generator<Prepare, Result, BpfObject>
+export type Loading<Result> = Generator<Wanted, Result, BpfObject>
 
 export function atOnce<Result>(loading: Loading<Result>): Result {
   let step = loading.next()
@@ -100,8 +113,8 @@ export async function aside<Result>(loading: Loading<Result>): Promise<Result> {
   return step.value
 }
 
-function loadedHere(prepare: Prepare): BpfObject {
-  const object = prepare()
+function loadedHere(wanted: Wanted): BpfObject {
+  const object = wanted.prepare(false)
   try {
     object.load()
     return object
@@ -111,12 +124,13 @@ function loadedHere(prepare: Prepare): BpfObject {
   }
 }
 
-async function loadedElsewhere(prepare: Prepare): Promise<BpfObject> {
-  const object = prepare()
+async function loadedElsewhere(wanted: Wanted): Promise<BpfObject> {
+  await wanted.ahead?.()
+  const object = wanted.prepare(true)
   if (await object.loadAside().catch(() => false)) return object
   object.close()
   // Why it failed is said to this thread alone.
-  return loadedHere(prepare)
+  return loadedHere(wanted)
 }
 
 /** In bpf/herald.bpf.c and its headers. */
@@ -163,6 +177,7 @@ function* loadedFor(
   handOver: HandOver | undefined,
   isPast: boolean,
 ): Loading<LoadedObject> {
+  const { pins } = opening
   const load = function* (bridge: HandOver | undefined, isTranslating: boolean): Loading<LoadedObject> {
     const least = (name: MapName): number => Math.max(wanted(name), handOver?.leastEntries(name) ?? 0)
     const prepare = (object: BpfObject): void => {
@@ -170,9 +185,18 @@ function* loadedFor(
       bridge?.prepare(object)
       if (isPast) object.setConstant(constants.redirect, isSet)
     }
+    const missing = missingMaps(pins)
     try {
-      return { object: yield () => preparedObject(opening, least, prepare), isTranslating }
+      const ahead = (): Promise<unknown> => madeAhead(opening, least, missing)
+      const prepared = (mayPart: boolean): BpfObject => {
+        // In a hand-over also the map of the programs before is one of all of them.
+        const isParted = mayPart && bridge === undefined && missingMaps(pins).size === 0
+        return preparedObject(opening, least, prepare, isParted)
+      }
+      return { object: yield { prepare: prepared, ahead }, isTranslating }
     } catch (error) {
+      // As libbpf does it with those that it makes by itself.
+      for (const path of missing.values()) if (existsSync(path)) unlinkSync(path)
       throw namedRefusal(error, release())
     }
   }
@@ -187,18 +211,57 @@ function* loadedFor(
   }
 }
 
+/** The verifier takes about as long for the ones as for the others. */
+const parts = [
+  [programNames.egress, ...stageProgramNames],
+  [programNames.ingress, replyProgramName, podProgramName],
+] as const
+
+/** Paths of those that are not pinned, by the names that they have in the object. */
+function missingMaps(pins: Pins): ReadonlyMap<MapName | 'stages', string> {
+  const all = [...mapNames.map((name) => [name, pins.map(name)] as const), ['stages', pins.stages] as const]
+  return new Map(all.filter(([, path]) => !existsSync(path)))
+}
+
+/** One of them takes as much memory as all others. */
+const largest = 'connections'
+
+/** What is not made here the object makes when it is loaded. */
+function madeAhead(
+  { options, initially }: Opening,
+  least: Sizes,
+  missing: ReturnType<typeof missingMaps>,
+): Promise<unknown> {
+  const wanted = [...missing].map(([name, path]): readonly [string, PinnedMap] => [
+    name,
+    { path, maxEntries: name === 'stages' ? undefined : entriesOf(name, Math.max(least(name), initially(name))) },
+  ])
+  const [first, others] = [wanted.filter(([name]) => name === largest), wanted.filter(([name]) => name !== largest)]
+  if (first.length === 0 || others.length === 0) return Promise.resolve()
+  const made = [first, others].map((maps) => makeMapsAside(options.objectFile, new Map(maps)).catch(() => false))
+  return Promise.all(made)
+}
+
+/** Undefined: as the object says. */
+function entriesOf(name: MapName, entries: number): number | undefined {
+  return mapShapes[name].kind === 'array' ? undefined : entries
+}
+
 /** Its maps are the pinned ones where there are such; `least`: how many entries one takes at least when it is made. */
 function preparedObject(
   { options, pins, initially }: Opening,
   least: Sizes,
   more: (object: BpfObject) => void,
+  isParted: boolean,
 ): BpfObject {
-  const object = new BpfObject(options.objectFile)
+  const { objectFile } = options
+  const object = isParted ? new PartedObject(objectFile, ...parts) : new BpfObject(objectFile)
   try {
     let room = 0
     for (const name of mapNames) {
       const entries = pins.maxEntries(name) ?? Math.max(least(name), initially(name))
-      if (mapShapes[name].kind !== 'array') object.setMaxEntries(name, entries)
+      const made = entriesOf(name, entries)
+      if (made !== undefined) object.setMaxEntries(name, made)
       if (name === 'openings') room = entries
       object.setPinPath(name, pins.map(name))
     }

@@ -171,11 +171,11 @@ function storeOf(object: BpfObject | undefined, name: SocketStoreName): MapStore
 /** Kernels before 6.1 have no word for why a call is refused: there it is EPERM. */
 function* loaded(options: SocketOptions, folder: string, log: (text: string) => void): Loading<BpfObject> {
   try {
-    return yield () => preparedObject(options, folder, true)
+    return yield { prepare: () => preparedObject(options, folder, true) }
   } catch (error) {
     if (!(error instanceof HeraldError && /unknown func|invalid func|bpf_set_retval/.test(error.message))) throw error
     log('this kernel has no bpf_set_retval here: a Service without backends answers EPERM, not ECONNREFUSED')
-    return yield () => preparedObject(options, folder, false)
+    return yield { prepare: () => preparedObject(options, folder, false) }
   }
 }
 
@@ -184,7 +184,7 @@ function* ledSockets(options: SocketOptions, folder: string, socket: BpfObject):
   const objectFile = join(dirname(options.objectFile), 'led.bpf.o')
   let object: BpfObject | undefined
   try {
-    object = yield () => preparedObject({ ...options, objectFile }, folder, true)
+    object = yield { prepare: () => preparedObject({ ...options, objectFile }, folder, true) }
     return new LedSockets(socket.openMap('sockets_connected').fd, object)
   } catch (error) {
     object?.close()

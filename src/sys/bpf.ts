@@ -14,8 +14,7 @@ import {
 } from './libbpf.ts'
 import { mapPages, type MappedMemory, MemoryWindows, ReachedMemory } from './map-memory.ts'
 
-const ENOENT = errnoNumber('ENOENT')
-const EEXIST = errnoNumber('EEXIST')
+const [ENOENT, EEXIST] = [errnoNumber('ENOENT'), errnoNumber('EEXIST')]
 const fullErrnos: ReadonlySet<string> = new Set(['E2BIG', 'ENOSPC', 'ENOMEM'])
 /** BPF_ANY, BPF_NOEXIST, BPF_EXIST. */
 const updateFlags = { any: 0, new: 1, existing: 2 } as const
@@ -103,7 +102,7 @@ export function openProgram(id: number): number | undefined {
   return fd < 0 ? undefined : fd
 }
 
-/** The descriptor of what is pinned at a path; undefined when nothing is. */
+/** The descriptor of what is pinned at a path; undefined: nothing is. */
 export function openPinned(path: string): number | undefined {
   const fd = libbpfInt('bpf_obj_get', path)
   return fd === -ENOENT ? undefined : checkedBpf(`bpf_obj_get ${path}`, fd)
@@ -352,10 +351,7 @@ export class BpfMap {
   }
 }
 
-/**
- * A compiled object; its maps and programs live until {@link BpfObject.close} or as long as they are pinned or
- * attached.
- */
+/** A compiled object; its maps and programs live until it is closed, or as long as they are pinned or attached. */
 export class BpfObject {
   readonly #path: string
   readonly #object: Pointer
@@ -373,10 +369,7 @@ export class BpfObject {
     return map
   }
 
-  /**
-   * Before {@link load}: uses the map pinned at the path when there is one of the same shape, else pins the new one
-   * there.
-   */
+  /** Before {@link load}: uses the map pinned there when there is one of the same shape, else pins the new one. */
   setPinPath(map: string, path: string): void {
     checkedLoad(`pin path of ${map}`, libbpfInt('bpf_map__set_pin_path', this.#map(map), path) === 0)
   }
@@ -389,6 +382,11 @@ export class BpfObject {
 
   setMaxEntries(map: string, entries: number): void {
     checkedLoad(`size of ${map}`, libbpfInt('bpf_map__set_max_entries', this.#map(map), entries) === 0)
+  }
+
+  /** Before {@link load}, which leaves these programs alone. */
+  leaveOut(programs: readonly string[]): void {
+    for (const name of programs) libbpfInt('bpf_program__set_autoload', this.#program(name), false)
   }
 
   /** Throws ERR_BPF_LOAD with the words of libbpf and of the verifier. */
@@ -409,9 +407,13 @@ export class BpfObject {
   }
 
   programFd(name: string): number {
+    return libbpfInt('bpf_program__fd', this.#program(name))
+  }
+
+  #program(name: string): Pointer {
     const program = libbpfPointer('bpf_object__find_program_by_name', this.#object, name)
     checkedLoad(`program ${name} in ${this.#path}`, program !== null)
-    return libbpfInt('bpf_program__fd', program)
+    return program
   }
 
   close(): void {

@@ -17,6 +17,11 @@ const prototypes = {
   bpf_object__close: 'void bpf_object__close(void *object)',
   bpf_object__find_map_by_name: 'void *bpf_object__find_map_by_name(void *object, const char *name)',
   bpf_object__find_program_by_name: 'void *bpf_object__find_program_by_name(void *object, const char *name)',
+  bpf_object__next_map: 'void *bpf_object__next_map(void *object, void *map)',
+  bpf_object__next_program: 'void *bpf_object__next_program(void *object, void *program)',
+  bpf_program__set_autoload: 'int bpf_program__set_autoload(void *program, bool isLoaded)',
+  bpf_map__name: 'const char *bpf_map__name(void *map)',
+  bpf_map__set_autocreate: 'int bpf_map__set_autocreate(void *map, bool isCreated)',
   bpf_map__set_pin_path: 'int bpf_map__set_pin_path(void *map, const char *path)',
   bpf_map__set_max_entries: 'int bpf_map__set_max_entries(void *map, uint32_t entries)',
   bpf_map__set_initial_value: 'int bpf_map__set_initial_value(void *map, const void *data, size_t size)',
@@ -111,6 +116,11 @@ export function libbpfInt(name: LibbpfCall, ...args: readonly unknown[]): number
 export function libbpfPointer(name: LibbpfCall, ...args: readonly unknown[]): Pointer {
   const pointer = call(name, args)
   return typeof pointer === 'bigint' && pointer !== 0n ? pointer : null
+}
+
+/** Calls a function that answers with a text. */
+export function libbpfText(name: LibbpfCall, ...args: readonly unknown[]): string {
+  return String(call(name, args))
 }
 
 /**

@@ -1,15 +1,18 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { buildBpf } from '../../scripts/build-bpf.ts'
 import { createNoneDatapath } from '../../src/datapath/none.ts'
 import { openKernelDatapath, openKernelDatapathAside } from '../../src/datapath/kernel.ts'
+import { mapNames, schema } from '../../src/datapath/layout.ts'
 import type { KernelDatapathOptions } from '../../src/datapath/loading.ts'
+import { closeFd, mapInfo, openPinned, programMaps } from '../../src/sys/bpf.ts'
 import { listLinks, lookAtLinks } from '../../src/sys/links.ts'
 import { messageOf } from '../../src/errors.ts'
-import { frontendOf, kernelFixture, smallMaps, whyNoKernel } from './fixture.ts'
+import { egress, frontendOf, ingress, kernelFixture, smallMaps, whyNoKernel } from './fixture.ts'
+import { parse, tcpFlag, tcpFrame } from './frames.ts'
 import { refusedPast } from './refused-past.ts'
 
 const skip = whyNoKernel()
@@ -60,6 +63,72 @@ test('while the kernel loads the loop goes round, and what is adopted is the sam
   } finally {
     datapath.close()
   }
+})
+
+test('the maps that other threads make ahead are those that the object makes by itself', { skip }, async (t) => {
+  const shapesOf = (bpffs: string): ReadonlyMap<string, object> =>
+    new Map(
+      mapNames.map((name) => {
+        const fd = openPinned(join(mapsOf(bpffs), name)) ?? assert.fail(`${name} is not pinned`)
+        const { id: _, ...shape } = mapInfo(fd)
+        closeFd(fd)
+        return [name, shape]
+      }),
+    )
+  const [alone, ahead] = [kernelFixture(t), kernelFixture(t)]
+  alone.open()
+  const options = { bpffs: ahead.bpffs, objectFile: buildBpf(), attach: 'auto', maxEntries: smallMaps } as const
+  const datapath = await openKernelDatapathAside(options)
+  t.after(() => datapath.close())
+  assert.deepEqual(shapesOf(ahead.bpffs), shapesOf(alone.bpffs))
+  assert.equal(datapath.status.adopted, false)
+})
+
+test('programs that two threads loaded serve as one: what one of them notes the others know', { skip }, async (t) => {
+  const { bpffs } = kernelFixture(t)
+  const datapath = await openKernelDatapathAside({
+    ...{ bpffs, objectFile: buildBpf(), attach: 'auto', maxEntries: smallMaps },
+  })
+  t.after(() => datapath.close())
+  const [vip, client, pod] = ['192.0.2.1', '198.51.100.7', { address: '10.1.0.5', port: 8080 }]
+  datapath.upsert(frontendOf(vip, 80, [pod]))
+  const { SYN, ACK } = tcpFlag
+  const sent = { source: client, destination: vip, sourcePort: 40_000, destinationPort: 80, flags: SYN }
+  assert.equal(parse(ingress(datapath, tcpFrame(sent)).packet).destination, pod.address)
+  const answer = { source: pod.address, destination: client, sourcePort: pod.port, destinationPort: 40_000 }
+  const replied = parse(egress(datapath, tcpFrame({ ...answer, flags: SYN | ACK })).packet)
+  assert.deepEqual([replied.source, replied.sourcePort], [vip, 80])
+  const mapsSeenBy = (program: number): ReadonlyMap<string, number> =>
+    new Map(
+      programMaps(program).map((map) => {
+        const { id } = mapInfo(map.fd)
+        closeFd(map.fd)
+        return [map.name, id]
+      }),
+    )
+  // By a tail call a packet goes on from one to the other, with what lies in the maps of one place.
+  const [ofIngress, ofSnat] = [datapath.programs.ingress, datapath.stagePrograms[0] ?? 0].map(mapsSeenBy)
+  const both = [...(ofIngress?.keys() ?? [])].filter((name) => ofSnat?.has(name) && !name.includes('.'))
+  assert.ok(both.includes('scratch') && both.includes('passages'), both.join())
+  for (const name of both) assert.equal(ofIngress?.get(name), ofSnat?.get(name), name)
+})
+
+test('a first start that is refused leaves no map, whoever made it', { skip }, async (t) => {
+  const { bpffs } = kernelFixture(t)
+  const asked = { bpffs, objectFile: buildBpf(), attach: 'auto' } as const
+  // More than any machine has memory for: the other maps are there before that is known.
+  const tooMany = { ...smallMaps, connections: 2 ** 30 }
+  await assert.rejects(openKernelDatapathAside({ ...asked, maxEntries: tooMany }), {
+    code: 'ERR_BPF_LOAD',
+    message: /ENOMEM|E2BIG/,
+  })
+  assert.deepEqual(readdirSync(mapsOf(bpffs)), [])
+  const past: KernelDatapathOptions = { ...asked, objectFile: refusedPast(t), mode: 'redirect', maxEntries: smallMaps }
+  await assert.rejects(openKernelDatapathAside(past), { code: 'ERR_BPF_LOAD' })
+  assert.deepEqual(readdirSync(mapsOf(bpffs)), [])
+  const next = await openKernelDatapathAside({ ...asked, maxEntries: smallMaps })
+  t.after(() => next.close())
+  assert.equal(next.status.adopted, false)
 })
 
 test('why the kernel refuses is said alike, whichever thread it was asked in, and by whom it is asked next', {
@@ -116,6 +185,8 @@ test('the datapath that serves nothing holds nothing and never fails', () => {
     ['none', [], undefined, []],
   )
 })
+
+const mapsOf = (bpffs: string): string => join(bpffs, 'herald', `v${schema}`, 'maps')
 
 function thrownBy(call: () => unknown): unknown {
   try {
