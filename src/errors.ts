@@ -31,6 +31,10 @@ export const errorTable = {
   ERR_BPF_REFUSED:
     'Let the pod have agent.securityContext.seccompProfile.type=Unconfined: the profile of CRI-O, and those of other ' +
     'container runtimes before 2023, keep bpf(2) from whoever has CAP_BPF without SYS_ADMIN.',
+  ERR_CONFINED:
+    'Give the pod a place where it may write (the chart has the bpf file system at /run/bpffs, since AppArmor lets ' +
+    'nobody write below /sys), or another profile: agent.securityContext.appArmorProfile.type=Unconfined, ' +
+    'seLinuxOptions.type=spc_t.',
   ERR_BPF_OBJECT_MISSING: 'Build the kernel programs with `npm run bpf` (needs clang and libbpf-dev).',
   ERR_BPF_LOAD: 'The kernel must be 5.10 or later; what the verifier said stands whole in the log.',
   ERR_ATTACH:

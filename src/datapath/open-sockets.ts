@@ -1,6 +1,7 @@
 /** Whether sockets on this node are led to backends: where that is asked for and can be had. */
 import { join } from 'node:path'
 import { HeraldError, messageOf } from '../errors.ts'
+import { confinedFrom } from '../sys/confinement.ts'
 import { lockPath } from '../sys/flock.ts'
 import type { SocketBalancer } from './datapath.ts'
 import { areSocketsPinned, openSocketsAside, removeSockets, socketMapFolders, type SocketOptions } from './sockets.ts'
@@ -50,7 +51,8 @@ export async function openSocketBalancer(choice: SocketChoice): Promise<OpenedSo
   }
   try {
     return { balancer: await openSocketsAside({ ...options, log: say }), problem: undefined }
-  } catch (error) {
+  } catch (thrown) {
+    const error = confinedFrom(thrown)
     if (areSocketsPinned(options.bpffs)) {
       log(
         'error',

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { HeraldError, messageOf } from '../errors.ts'
 import { lockPath } from '../sys/flock.ts'
 import { makeFolder } from '../sys/folder.ts'
-import { mayBeFiltered } from '../sys/confinement.ts'
+import { confinedFrom } from '../sys/confinement.ts'
 import { mountBpffs } from '../sys/mount.ts'
 import type { Acceleration, AttachMode, Datapath, Netfilter } from './datapath.ts'
 import { openKernelDatapathAside } from './kernel.ts'
@@ -63,7 +63,7 @@ export async function openDatapath(choice: DatapathChoice): Promise<OpenedDatapa
       releaseBpffs: () => releaseBpffs(),
     }
   } catch (thrown) {
-    const error = filteredFrom(thrown)
+    const error = confinedFrom(thrown)
     releaseBpffs()
     // A second agent on this node must not run at all; everything else only costs the datapath.
     if (kind === 'ebpf' || (error instanceof HeraldError && error.code === 'ERR_ALREADY_RUNNING')) throw error
@@ -80,11 +80,4 @@ export async function openDatapath(choice: DatapathChoice): Promise<OpenedDatapa
     log('warn', [problem, ...words].join('\n'))
     return none(problem)
   }
-}
-
-/** Without the remedy that a seccomp profile needs, EPERM would send whoever reads it to the capabilities. */
-function filteredFrom(error: unknown): unknown {
-  if (!(error instanceof HeraldError) || error.errno !== 'EPERM' || !mayBeFiltered()) return error
-  const message = `${error.message}: a seccomp profile may keep bpf(2) from this process, which has CAP_BPF`
-  return new HeraldError('ERR_BPF_REFUSED', message, { errno: error.errno, cause: error })
 }
