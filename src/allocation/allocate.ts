@@ -36,6 +36,7 @@ import {
   termsObstacle,
 } from './sharing.ts'
 import type { PortsByAddress, Tenure } from './tenure.ts'
+import type { Work } from './work.ts'
 
 export interface AddressRequest extends Aged {
   readonly namespace: string
@@ -123,6 +124,11 @@ export class Ipam extends Holders {
   /** The pools that contain an address, those first that still give addresses away. */
   poolsOf(address: string): readonly Pool[] {
     return this.#table.poolsOf(address)
+  }
+
+  /** Those that hold addresses were assigned: what is free is found at once from then on. */
+  passHeld(): Work<void> {
+    return this.#table.passHeld((address) => this.isHeld(address))
   }
 
   /** Answers the addresses of a Service: those it holds where they still hold good, else new ones. */

@@ -358,6 +358,7 @@ export class FolderAllocator implements AddressSource {
       }
     }
     yield* grantWhile(({ rank }) => rank !== 'without')
+    yield* this.#ipam.passHeld()
     for (;;) {
       const freed = yield* Freed.of(this.#ipam)
       if (freed.size === 0) break

@@ -8,6 +8,7 @@ import { formatSelector, type LabelSelector, type Labels, selectorMatches } from
 import { ascending, fromInteger, type Interval, IntervalIndex, toInteger, without } from './intervals.ts'
 import type { Reserved } from './reserved.ts'
 import { setOf } from './sharing.ts'
+import type { Work } from './work.ts'
 
 export interface AddressRange extends Interval {
   /** The first and the last address are not given away; held ones stay. */
@@ -94,17 +95,29 @@ class FreeRange implements Interval {
     this.#pool.reopen(this.#index)
   }
 
+  /** Goes past those at the beginning that are held. */
+  *passHeld(isHeld: (address: string) => boolean): Work<void> {
+    for (; this.#next <= this.last; this.#next++) {
+      if (this.gives(this.#next) && !isHeld(this.#addressOf(this.#next))) return
+      yield
+    }
+  }
+
+  #addressOf(value: bigint): string {
+    return formatAddress(fromInteger(value, this.family))
+  }
+
   /** The lowest free one, which stays on offer until it is held. */
   lowest(isHeld: (address: string) => boolean): string | undefined {
     for (let value = this.#freed[0]; value !== undefined; value = this.#freed[0]) {
-      const address = formatAddress(fromInteger(value, this.family))
+      const address = this.#addressOf(value)
       if (!isHeld(address)) return address
       pop(this.#freed)
       this.#inHeap.delete(value)
     }
     for (; this.#next <= this.last; this.#next++) {
       if (!this.gives(this.#next)) continue
-      const address = formatAddress(fromInteger(this.#next, this.family))
+      const address = this.#addressOf(this.#next)
       if (!isHeld(address)) return address
     }
     return undefined
@@ -114,7 +127,7 @@ class FreeRange implements Interval {
   highest(isHeld: (address: string) => boolean): string | undefined {
     for (; this.#top >= this.first; this.#top--) {
       if (!this.gives(this.#top)) continue
-      const address = formatAddress(fromInteger(this.#top, this.family))
+      const address = this.#addressOf(this.#top)
       if (!isHeld(address)) return address
     }
     return undefined
@@ -163,6 +176,7 @@ export class PoolTable {
   readonly #free: IntervalIndex<FreeRange>
   readonly #stocks = new Map<Pool, Readonly<Record<Family, PoolStock>>>()
   readonly #byNamespace = new Map<string, readonly Pool[]>()
+  #isPassed = false
 
   /** `pools` oldest first. */
   constructor(pools: readonly Pool[], reserved: Reserved) {
@@ -203,6 +217,17 @@ export class PoolTable {
     const [family, value] = [familyOfAddress(parsed), toInteger(parsed)]
     const ranges = this.#stocks.get(pool)?.[family].ranges ?? []
     return this.#free.at(family, value).some((range) => range.gives(value) && ranges.includes(range))
+  }
+
+  /**
+   * Once: goes past what was held before the first address is given away. {@link lowest} would do so in one turn, over
+   * as many as there are Services.
+   */
+  *passHeld(isHeld: (address: string) => boolean): Work<void> {
+    if (this.#isPassed) return
+    for (const { ipv4, ipv6 } of this.#stocks.values())
+      for (const range of [...ipv4.ranges, ...ipv6.ranges]) yield* range.passHeld(isHeld)
+    this.#isPassed = true
   }
 
   lowest(pool: Pool, family: Family, isHeld: (address: string) => boolean): string | undefined {

@@ -312,10 +312,14 @@ export class Operator {
     const { moved, arePoolsNew, areProblemsNew, arePlansNew } = yield* this.#allocation.flush((id) =>
       this.#services.lingeringOf(id),
     )
-    const ids = [...touched, ...moved]
     // Few are said at once, however many of a first list are still to be said.
-    if (ids.length <= saidTogether) for (const id of ids) this.#sayOf(id)
-    else for (const id of ids) this.#due.add(id)
+    const areFew = touched.size + moved.length <= saidTogether
+    for (const ids of [touched, moved])
+      for (const id of ids) {
+        if (areFew) this.#sayOf(id)
+        else this.#due.add(id)
+        yield
+      }
     if (!this.#isSaying) this.#sayDue()
     if (arePoolsNew) this.#countSoon()
     if (areProblemsNew) this.#judgeSoon()

@@ -288,3 +288,24 @@ test('while one agent is in the middle of a settle another changes nothing, and 
     )
     assert.deepEqual(one.source.answerOf('default/a').addresses, ['10.0.0.0'])
   }))
+
+test('what is held at the beginning of a pool is passed in steps, and not by the first that asks for an address', () => {
+  const holders = 500
+  const stepsOf = (first: number): number => {
+    const allocator = new FolderAllocator(new MemoryBook())
+    allocator.setPools([pool('p', ['10.0.0.0-10.0.255.255'])])
+    const wishOf = (key: string): Wish => {
+      const value = first + Number(key.slice(key.indexOf('/') + 2))
+      const wish = request(key, { status: [`10.0.${value >> 8}.${value & 255}`] })
+      return { subject: wish, request: () => wish }
+    }
+    const work = allocator.settle(
+      Array.from({ length: holders }, (_, i) => `default/s${i}`),
+      wishOf,
+    )
+    let steps = 0
+    while (work.next().done !== true) steps++
+    return steps
+  }
+  assert.equal(stepsOf(0) - stepsOf(4_096), holders)
+})

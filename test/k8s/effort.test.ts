@@ -175,3 +175,18 @@ test('addresses of thousands are settled in parts, and nothing is made of them b
     300,
   )
 })
+
+test('whom of thousands a policy means is found out in parts', () => {
+  const many = Array.from({ length: 300 }, (_, i) => service(`s${i}`) + slice(`s${i}`)).join('')
+  let now = 0
+  const options = { isAllocatedElsewhere: true, nowMs: () => (now += 5) }
+  const translator = translatorWith(smallestPolicy + node + pool + many, options)
+  flushAll(translator)
+  const attributes = '[{selectorType: CiliumLoadBalancerIPPool, communities: {wellKnown: [no-export]}}]'
+  const text = smallestPolicy.replace('peerASN: 65000', `peerASN: 65000, advertisedPathAttributes: ${attributes}`)
+  deliver(translator, text)
+  let flushes = 1
+  for (translator.flush(); translator.hasMore; translator.flush()) flushes++
+  // Each Service is told of in a flush of its own, since each takes all the time there is; before that they are found.
+  assert.ok(flushes >= 300 + 4, `${flushes} flushes`)
+})

@@ -2,14 +2,23 @@
 import type { BookWarning } from '../../allocation/address-book.ts'
 import type { AddressAnswer, AddressSource, Wish } from '../../allocation/address-source.ts'
 import type { AddressRequest } from '../../allocation/allocate.ts'
+import { FolderAllocator } from '../../allocation/folder-allocator.ts'
 import { type Interval, IntervalIndex } from '../../allocation/intervals.ts'
+import { MemoryBook } from '../../allocation/memory-book.ts'
 import { type Pool, unfitness } from '../../allocation/pool-table.ts'
 import { rangeOfPlace, Reserved, type ReservedPlace } from '../../allocation/reserved.ts'
 import type { Aged, SharingTerms } from '../../allocation/sharing.ts'
+import { StatusAddresses } from '../../allocation/status-addresses.ts'
 import { parseTenure } from '../../allocation/tenure.ts'
 import type { Work } from '../../allocation/work.ts'
 import { selectableLabels, serviceKey, type Service } from '../kinds/service.ts'
 import { allocationRequest, sharingOf, type SharingRequest } from '../kinds/service-requests.ts'
+import type { TranslatorOptions } from './types.ts'
+
+/** Of an agent: what statuses say, or what it gives away itself. */
+export function addressSource({ isAllocatedElsewhere, addressBook }: TranslatorOptions): AddressSource {
+  return isAllocatedElsewhere === true ? new StatusAddresses() : new FolderAllocator(addressBook ?? new MemoryBook())
+}
 
 export class ServiceAddresses {
   readonly #source: AddressSource

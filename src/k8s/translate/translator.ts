@@ -5,17 +5,14 @@
  *     flush: pools --> plan of this node --> addresses --> a bounded number of Services --> delta
  *
  * A Service or EndpointSlice costs its Service. This Node, a Secret that a neighbor names and a policy cost the node,
- * and those Services of which a neighbor hears something else (touched.ts); a pool costs every Service. An equal
- * version of an object costs nothing. Nothing is said before every kind was delivered once.
+ * and those Services of which a neighbor hears something else (touched.ts); a pool costs every Service (walks.ts). An
+ * equal version of an object costs nothing. Nothing is said before every kind was delivered once.
  */
 import type { DesiredDelta, DesiredService, ObjectRef, Problem } from '../../desired/model.ts'
 import type { Address } from '../../ip/address.ts'
 import { poolsOf, unreadPool } from './pools.ts'
 import type { Pool } from '../../allocation/pool-table.ts'
 import type { BookWarning } from '../../allocation/address-book.ts'
-import { FolderAllocator } from '../../allocation/folder-allocator.ts'
-import { StatusAddresses } from '../../allocation/status-addresses.ts'
-import { MemoryBook } from '../../allocation/memory-book.ts'
 import { refOf } from '../kinds/problems.ts'
 import { selectableLabels, type Service } from '../kinds/service.ts'
 import { clusterPlaces, clusterPlacesKind } from '../dialects/cluster-places.ts'
@@ -23,7 +20,7 @@ import { allNodes, nodeKinds } from '../dialects/nodes.ts'
 import { planPools, poolInputKinds, poolKinds } from '../dialects/pools.ts'
 import { configurationKinds, planKinds } from '../dialects/table.ts'
 import type { ObjectKey, Origin, RawObject } from '../source.ts'
-import { ServiceAddresses } from './addresses.ts'
+import { addressSource, ServiceAddresses } from './addresses.ts'
 import { reservedPlaces } from './reserved.ts'
 import { NodeTranslation, type NodeAnswer } from './node.ts'
 import { OwnAddresses } from './own-addresses.ts'
@@ -37,6 +34,7 @@ import { retoldService } from './wishes.ts'
 import { goOn, type Work } from '../../allocation/work.ts'
 import { isTouched, type Touched, touchedBetween } from './touched.ts'
 import { ObjectStore, type Change } from './store.ts'
+import { Walks } from './walks.ts'
 import type { LocalAddress, NamedEndpoints, ServedBy, Translator, TranslatorOptions } from './types.ts'
 
 export type { Translator, TranslatorOptions } from './types.ts'
@@ -65,6 +63,8 @@ class NodeTranslator implements Translator {
   readonly #addresses: ServiceAddresses
   readonly #slices = new ServiceSlices((address) => this.#own.claimantsOf(address))
   #dirty = new Set<string>()
+  /** Until they are over nothing is settled. */
+  readonly #walks = new Walks((id) => this.#touch(id))
   /** Those that are settled before any of them is translated; what comes meanwhile is for the next round. */
   #round = new Set<string>()
   /** Those of the round that came out of it, as they were settled: so they are translated, whatever comes meanwhile. */
@@ -114,11 +114,7 @@ class NodeTranslator implements Translator {
         ? this.#node.secrets.has(id)
         : (nodeKinds.has(kind) && id === options.nodeName) || this.#node.needs(kind, id),
     )
-    this.#addresses = new ServiceAddresses(
-      options.isAllocatedElsewhere === true
-        ? new StatusAddresses()
-        : new FolderAllocator(options.addressBook ?? new MemoryBook()),
-    )
+    this.#addresses = new ServiceAddresses(addressSource(options))
   }
 
   upsert(key: ObjectKey, object: RawObject, origin: Origin | undefined): void {
@@ -139,6 +135,11 @@ class NodeTranslator implements Translator {
   }
 
   get hasMore(): boolean {
+    return this.#walks.areDue || this.#isWithin
+  }
+
+  /** Of a round of flushes some are done. */
+  get #isWithin(): boolean {
     return this.#waiting.size > 0 || this.#hasUnsettled
   }
 
@@ -173,11 +174,11 @@ class NodeTranslator implements Translator {
     const { nowMs = () => 0 } = this.#options
     const endMs = nowMs() + flushMs
     const isOver = (): boolean => nowMs() >= endMs
-    const isFirst = !this.hasMore
-    if (!this.#settleOn(isOver)) return { services: new Map() }
+    const isFirst = !this.#isWithin
+    if (!this.#walks.goOn(isOver) || !this.#settleOn(isOver)) return { services: new Map() }
     // Interfaces get addresses without a word to us.
     this.#isNodeDirty ||= this.#answer?.problems.some(({ code }) => code === 'NotOwnAddress') === true
-    if (!this.hasMore && this.#node.hasNetworkMoved()) this.#isNodeDirty = true
+    if (!this.#isWithin && this.#node.hasNetworkMoved()) this.#isNodeDirty = true
     if (this.#store.problemsVersion !== this.#problemsVersion) this.#lookAtUnread()
     const isNodeDirty = this.#isNodeDirty
     const node = isNodeDirty ? this.#translateNode() : {}
@@ -191,8 +192,8 @@ class NodeTranslator implements Translator {
       this.#store.problemsVersion !== this.#problemsVersion
     if (this.#arePoolsDirty) this.#translatePools()
     const tunnels = this.#areTunnelsDirty || haveMoved ? this.#lookAtTunnels() : {}
-    const nodePorts = this.hasMore ? {} : this.#lookAtProxy()
-    const services = this.#translateServices(isOver, isFirst)
+    const nodePorts = this.#isWithin ? {} : this.#lookAtProxy()
+    const services = this.#walks.goOn(isOver) ? this.#translateServices(isOver, isFirst) : new Map()
     const sockets = this.#sockets?.take() ?? new Map()
     const { warning } = this.#addresses
     const hasNewWarning = warning !== this.#recordWarning
@@ -229,8 +230,10 @@ class NodeTranslator implements Translator {
     const moved = this.#tunnels.look({ objects, isService, local: this.#local })
     this.#areTunnelsDirty = false
     if (moved === 'all' || moved.size > 0)
-      for (const [id, slices] of this.#slices)
-        if (moved === 'all' || slices.some(({ nodes }) => nodes.some((node) => moved.has(node)))) this.#touch(id)
+      this.#walks.add(
+        this.#slices,
+        (all) => moved === 'all' || all.some(({ nodes }) => nodes.some((n) => moved.has(n))),
+      )
     const { ends } = this.#tunnels
     this.#proxy.setNodes(objects.Node, ends.senders, this.#local)
     return ends === before ? {} : { tunnels: ends }
@@ -266,7 +269,7 @@ class NodeTranslator implements Translator {
   }
 
   #touchAll(): void {
-    for (const id of this.#store.objects.Service.keys()) this.#touch(id)
+    this.#walks.add(this.#store.objects.Service, () => true, 'all')
   }
 
   #touch(id: string): void {
@@ -279,13 +282,14 @@ class NodeTranslator implements Translator {
     if (touched === undefined) return
     if (touched === 'everything') return this.#touchAll()
     const { areWordsNew } = touched
-    for (const [id, { value }] of this.#store.objects.Service) {
+    this.#walks.add(this.#store.objects.Service, ({ value }, id) => {
       const isUnselected = areWordsNew && this.#emitted.get(id)?.verdicts.some(({ code }) => code === 'NotSelected')
-      if (this.#retold.has(id) || !(isUnselected || isTouched(touched, selectableLabels(value)))) continue
+      if (this.#retold.has(id) || !(isUnselected || isTouched(touched, selectableLabels(value)))) return false
       // Its address is what it was: there is nothing to settle.
-      const isKnown = [this.#dirty, this.#round, this.#waiting].every((keys) => !keys.has(id))
-      for (const keys of isKnown ? [this.#retold, this.#waiting] : [this.#dirty]) keys.add(id)
-    }
+      const isKnown = !this.#dirty.has(id) && !this.#round.has(id) && !this.#waiting.has(id)
+      for (const keys of isKnown ? [this.#retold, this.#waiting] : []) keys.add(id)
+      return !isKnown
+    })
   }
 
   /** What was never understood is no part of the store, and what is said of it is. */
@@ -312,7 +316,7 @@ class NodeTranslator implements Translator {
 
   /** Asked for once in a round of flushes. */
   #haveAddressesMoved(): boolean {
-    if (this.hasMore) return false
+    if (this.#isWithin) return false
     const local = this.#options.localAddresses?.() ?? []
     if (sameValue(local, this.#local)) return false
     this.#local = local
@@ -338,8 +342,7 @@ class NodeTranslator implements Translator {
 
   /** What is in no pool is served, unless something else has it: cluster IPs to sockets, external IPs. */
   #touchOwners(isChanged: (address: string) => boolean): void {
-    for (const [id, { value }] of this.#store.objects.Service)
-      if (value.own.some(({ address }) => isChanged(address))) this.#touch(id)
+    this.#walks.add(this.#store.objects.Service, ({ value }) => value.own.some(({ address }) => isChanged(address)))
   }
 
   #lookAtZone(): void {
@@ -348,7 +351,7 @@ class NodeTranslator implements Translator {
     if (zone === this.#zone) return
     this.#zone = zone
     if (this.#sockets === undefined) return
-    for (const [id, slices] of this.#slices) if (slices.some(({ hints }) => hints.length > 0)) this.#touch(id)
+    this.#walks.add(this.#slices, (slices) => slices.some(({ hints }) => hints.length > 0))
   }
 
   /** The parts of a delta that are about the node itself, where they changed. */
