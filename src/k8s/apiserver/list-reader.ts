@@ -29,8 +29,11 @@ export interface Resource {
   readonly object?: { readonly namespace: string; readonly name: string }
 }
 
-/** Items of one page. The splitter takes a list in one piece as well, where a server ignores the limit. */
-const pageItems = 500
+/**
+ * Items of the first page, so that reading begins soon, and of each that follows: what a page costs the server beside
+ * its items grows with the list. The splitter takes a list in one piece as well, where a server ignores the limit.
+ */
+const [firstItems, moreItems] = [500, 2_000]
 /** A page that does not go on for so long is asked for again, and one that takes so long in all. */
 const pagePatience = { stallMs: 30_000, wholeMs: 180_000 }
 
@@ -128,7 +131,7 @@ export class ListReader {
   }
 
   #ask(from: string): Asked {
-    const query = new URLSearchParams(this.#isInOnePiece ? {} : { limit: String(pageItems) })
+    const query = new URLSearchParams(this.#isInOnePiece ? {} : { limit: String(from === '' ? firstItems : moreItems) })
     if (from !== '') query.set('continue', from)
     else if (this.newest !== undefined) {
       query.set('resourceVersion', this.newest)

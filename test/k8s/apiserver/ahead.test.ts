@@ -115,3 +115,12 @@ test('a page that cannot be had, asked for ahead, costs nothing of the page that
   assert.deepEqual([...world.objects.keys()].sort(), ['a', 'b', 'c'])
   assert.deepEqual(world.removed, [])
 })
+
+test('the first page is a small one, so that reading begins soon, and a long list has few of them', async () => {
+  world.server.serve(path)
+  for (let i = 0; i < 4_600; i++) world.server.put(path, `s${i}`)
+  await isRead(world.begin())
+  const limits = world.server.requests.filter(isList).map(({ query }) => query.get('limit'))
+  assert.deepEqual(limits, ['500', '2000', '2000', '2000'])
+  assert.equal(world.objects.size, 4_600)
+})
