@@ -25,7 +25,12 @@ test('an instance and a peer have the defaults of the kind', () => {
   const { value, faults } = parseClusterConfig(
     object({ bgpInstances: [{ name: 'a', peers: [{ name: 'p', peerAddress: '192.0.2.1' }] }] }),
   )
-  assert.deepEqual(faults, [])
+  const at = ['spec', 'bgpInstances', 0, 'peers', 0, 'peerConfigRef']
+  assert.deepEqual(
+    faults.map(({ severity, code, path }) => [severity, code, path]),
+    [['warning', 'NoAdvertisements', at]],
+    'nothing is announced to it',
+  )
   assert.equal(value?.nodeSelector, undefined, 'every node')
   const [instance] = value?.instances ?? []
   assert.deepEqual([instance?.localASN, instance?.localPort], [undefined, undefined])
@@ -185,8 +190,10 @@ test('a broken peer or instance keeps its last good version, the others follow; 
 const peerWithConfig = peerWith({ peerConfigRef: { name: 'c' } }).value
 
 test('an unknown field has no effect and is said; a reference to another kind is refused', () => {
-  assert.deepEqual(places(configWith({ localAsn: 1 })), ['warning UnknownField spec.bgpInstances[0].localAsn'])
-  assert.deepEqual(places(configWith({ bmpServers: [{}] })), ['warning NotServed spec.bgpInstances[0].bmpServers'])
+  const peers = [{ ...peer, peerConfigRef: { name: 'c' } }]
+  const placesWith = (fields: Fields) => places(configWith({ peers, ...fields }))
+  assert.deepEqual(placesWith({ localAsn: 1 }), ['warning UnknownField spec.bgpInstances[0].localAsn'])
+  assert.deepEqual(placesWith({ bmpServers: [{}] }), ['warning NotServed spec.bgpInstances[0].bmpServers'])
   const old = { name: 'c', group: 'cilium.io', kind: 'CiliumBGPPeerConfig' }
   assert.deepEqual(places(peerWith({ peerConfigRef: old })), [])
   assert.deepEqual(errors(peerWith({ peerConfigRef: { name: 'c', kind: 'ConfigMap' } })), [

@@ -115,7 +115,7 @@ test('a deleted peer configuration stays in force while a peer names it, and is 
   translator.remove(gone('CiliumBGPPeerConfig', 'tor'))
   translator.flush()
   const other = change(translator, peersOf('{name: tor, peerAddress: 192.168.1.1}'))
-  assert.deepEqual(codesOf(other.problems), [])
+  assert.deepEqual(codesOf(other.problems), ['NoAdvertisements'], 'to a peer without one nothing is announced')
   const again = change(translator, clusterConfig())
   assert.deepEqual([idsOf(again), codesOf(again.problems)], [['65001/192.168.1.1'], ['NoPeerConfig']], 'it was let go')
 })

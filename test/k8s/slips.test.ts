@@ -156,6 +156,9 @@ test('a number or a prefix in other words is written out in the remedy', () => {
   const at = (address: string): string => policyWith(`{peerAddress: "${address}", peerASN: 65000}`)
   const profile = (text: string): string =>
     `apiVersion: metallb.io/v1beta1\nkind: BFDProfile\nmetadata: {name: fast}\nspec: {receiveInterval: ${text}}\n`
+  const bgpPeer = (more: string): string =>
+    `apiVersion: metallb.io/v1beta2\nkind: BGPPeer\nmetadata: {name: tor}\n` +
+    `spec: {myASN: 65001, peerASN: 65000, peerAddress: 192.168.1.1, ${more}}\n`
   const block = (text: string): string => pool.replace('cidr: 198.51.100.0/28', `cidr: ${text}`)
   for (const [text, remedy] of [
     [peer('peerASN: AS65000'), /Write peerASN: 65000;/],
@@ -164,6 +167,7 @@ test('a number or a prefix in other words is written out in the remedy', () => {
     [peer('peerASN: 65000, holdTimeSeconds: 3m'), /Write holdTimeSeconds: and a number;/],
     [peer('peerASN: "1.10"'), /Write peerASN: 65546;/],
     [peer('peerASN: 65000, holdTimeSeconds: 9s'), /Write holdTimeSeconds: 9;/],
+    [bgpPeer('passwordSecret: tor-key'), /^Write passwordSecret: \{name: tor-key\}; /],
     [profile('300ms'), /Write receiveInterval: 300;/],
     [profile('1s'), /Write receiveInterval: 1000;/],
     [at('fe80::1%eth0/128'), /Write fe80::1\/128.*interface: eth0/],

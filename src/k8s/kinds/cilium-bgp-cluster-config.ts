@@ -255,6 +255,11 @@ function checkPeer(peer: WrittenPeer, at: FieldPath): readonly Fault[] {
     const remedy = 'Write peerAddress: 192.0.2.1.'
     faults.push(fault('error', [...at, 'peerAddress'], 'InvalidPeerAddress', message, remedy))
   }
+  if (!peerConfigRef) {
+    const message = 'it is absent: nothing is announced to this peer'
+    const remedy = 'Name a CiliumBGPPeerConfig whose families have advertisements.'
+    faults.push(fault('warning', [...at, 'peerConfigRef'], 'NoAdvertisements', message, remedy))
+  }
   const { group = 'cilium.io', kind = 'CiliumBGPPeerConfig' } = peerConfigRef ?? {}
   if (group !== 'cilium.io' || kind !== 'CiliumBGPPeerConfig')
     say(['peerConfigRef'], `${kind} of ${group} is no configuration of a peer`, 'Name a CiliumBGPPeerConfig.')

@@ -106,12 +106,23 @@ export function narrow<T>(
     return {
       faults: [
         ...warnings.map(({ meant: _meant, ...found }) => found),
-        ...fewIssues(withoutConsequences(result.error.issues), input, part),
+        ...fewIssues(withoutConsequences(result.error.issues), input, part).map((each) =>
+          named(each, schema, input, part),
+        ),
       ],
     }
   const { data } = result
   const said = warnings.map((each) => misspelt(each, data, part))
   return checked(data, said, check, part)
+}
+
+/** A name where a map with one is wanted, as `passwordSecret: tor`. */
+function named(found: Fault, schema: z.core.$ZodType, input: unknown, { at, isSecret }: Part): Fault {
+  const path = found.path.slice(at.length)
+  const written = valueAt(input, path)
+  if (isSecret === true || typeof written !== 'string' || !fieldsAt(schema, path).includes('name')) return found
+  const [outcome = '.'] = /; [^;]*$/.exec(found.remedy) ?? []
+  return { ...found, remedy: `Write ${String(path.at(-1))}: {name: ${written}}${outcome}` }
 }
 
 /** What has the wrong type is not also too short: the text of nothing where a list is expected. */
