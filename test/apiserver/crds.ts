@@ -32,6 +32,26 @@ export const serviceStatusCrd = metallbCrd(
   },
 )
 
+/** As Cilium brings it, without what nobody here reads of its schema. */
+export const ciliumNodeCrd: object = {
+  apiVersion: 'apiextensions.k8s.io/v1',
+  kind: 'CustomResourceDefinition',
+  metadata: { name: 'ciliumnodes.cilium.io' },
+  spec: {
+    group: 'cilium.io',
+    scope: 'Cluster',
+    names: { kind: 'CiliumNode', listKind: 'CiliumNodeList', plural: 'ciliumnodes', singular: 'ciliumnode' },
+    versions: [
+      {
+        name: 'v2',
+        served: true,
+        storage: true,
+        schema: { openAPIV3Schema: { type: 'object', 'x-kubernetes-preserve-unknown-fields': true } },
+      },
+    ],
+  },
+}
+
 function metallbCrd(kind: string, plural: string, columns: Readonly<Record<string, string>>, status: object): object {
   const text = { type: 'string' }
   const properties = { apiVersion: text, kind: text, metadata: { type: 'object' }, spec: { type: 'object' }, status }

@@ -11,7 +11,7 @@ import { after, before, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { presentBinaries } from '../apiserver/binaries.ts'
 import { type Cluster, startCluster } from '../apiserver/cluster.ts'
-import { serviceStatusCrd } from '../apiserver/crds.ts'
+import { ciliumNodeCrd, serviceStatusCrd } from '../apiserver/crds.ts'
 import { Router } from '../e2e/router.ts'
 import { waitFor } from '../wait.ts'
 import { chart, helm, skip as noHelm } from './helm.ts'
@@ -248,7 +248,7 @@ before(async () => {
     '--set',
     'crds.cilium=true,crds.metallb=true,agent.serviceStatuses=true',
   )
-  await cluster.apply(JSON.stringify(serviceStatusCrd))
+  await cluster.apply(list([serviceStatusCrd, ciliumNodeCrd]))
   await cluster.kubectl(['wait', '--for=condition=Established', '--timeout=60s', 'crd', '--all'])
   await cluster.apply(list([...objects, ...serviceOf('web')]))
   await cluster.kubectl([
