@@ -168,7 +168,7 @@ async function runLocked(options: AgentOptions, begin: Begin, log: Logger, outpu
   watch?.stop()
   await agent.stop()
   if (end.mode !== undefined) await speaker.stop(end.mode, end.why)
-  if (end.mode === 'shutdown') marker.clear()
+  if (end.mode === 'shutdown') await marker.clear()
   await flows.stop()
   await Promise.all([server.close(), place.health?.close()])
   sockets.close()

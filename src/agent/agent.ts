@@ -21,7 +21,6 @@ import type {
   PortRange,
   Problem,
 } from '../desired/model.ts'
-import { messageOf } from '../errors.ts'
 import type { ObjectSource } from '../k8s/source.ts'
 import type { Translator } from '../k8s/translate/translator.ts'
 import type { PeerSnapshot } from '../speaker/protocol.ts'
@@ -42,6 +41,7 @@ import type { RestartMarker } from './restart-marker.ts'
 import { seldomMs } from './seldom.ts'
 import type { ServiceStatuses } from './service-statuses.ts'
 import type { SocketOrder } from './socket-order.ts'
+import { StateKeeper } from './state-keeper.ts'
 import { TunnelEnds } from './tunnel-ends.ts'
 import type { TunnelTeller } from './tunnel-teller.ts'
 import { Uplinks } from './uplinks.ts'
@@ -92,9 +92,6 @@ const [auditMs, auditFrontends] = [1_000, 64]
 const nodesEvery = 30
 /** Services per slice; each costs some tens of microseconds. */
 const sliceServices = 64
-/** What is in force is remembered so long after a change, for many prefixes later: it costs the loop a copy of them. */
-const leastRememberMs = 1_000
-const prefixesPerMs = 10
 
 export class Agent {
   readonly order: Order
@@ -122,9 +119,7 @@ export class Agent {
   #isSynced = false
   #isTranslated = false
   #isStopped = false
-  /** What is remembered, and whether it is being written anew. */
-  #remembered = ''
-  #isRemembering = false
+  readonly #state: StateKeeper
   /** Duration of the last application of a delta, ms, and when it was. */
   #endWatch: () => void = () => undefined
   readonly reconcile = { count: 0, errors: 0, lastMs: 0, lastAt: 0 }
@@ -148,6 +143,12 @@ export class Agent {
       inForce: () => this.#inForce(),
       problems: () => this.problems,
       wake: () => this.#wake(),
+    })
+    this.#state = new StateKeeper({
+      ...{ clock, marker, record, faults: this.#faults },
+      inForce: () => this.#inForce(),
+      inForceMark: () => this.#inForceMark(),
+      announcedCount: () => this.order.announced.size,
     })
     this.#fullMaps = new FullMaps(datapath, this.#faults)
     this.order = new Order(
@@ -307,7 +308,7 @@ export class Agent {
     this.#parts.statuses?.stop()
     this.#parts.teller?.stop()
     await this.#parts.source.stop()
-    if (this.#endOfRib.isSettled) await this.#remember()
+    if (this.#endOfRib.isSettled) await this.#state.stop()
   }
 
   /** Neighbors may follow the default route, and leave from the address of an interface. */
@@ -344,7 +345,7 @@ export class Agent {
     if (delta.speaker !== undefined) {
       const { neighbors } = delta.speaker
       this.#speaker = delta.speaker
-      if (neighbors.length > 0) this.#mark()
+      if (neighbors.length > 0) this.#state.mark()
       this.#uplinks.setNeighbors(
         neighbors.map(({ peerAddress, interface: device }) => ({
           address: peerAddress,
@@ -392,17 +393,6 @@ export class Agent {
     this.#parts.speaker.post({ type: 'configure', neighbors, isDraining: isDraining || this.isDrained })
   }
 
-  /** A state directory that takes nothing costs the restart's grace, not the sessions. */
-  #mark(): void {
-    try {
-      this.#parts.marker.set()
-      this.#faults.clear('state mark', '')
-    } catch (error) {
-      const cost = 'the next start of the agent will not count as a restart'
-      this.#faults.raise('state mark', '', `the state directory takes no mark, ${cost}: ${messageOf(error)}`)
-    }
-  }
-
   #wake(): void {
     this.#runs.soon()
   }
@@ -418,7 +408,7 @@ export class Agent {
       return this.#wake()
     }
     if (this.#isTranslated && !translator.hasMore && this.#endOfRib.handedOver()) this.#settled()
-    else if (this.#endOfRib.isSettled) this.#rememberSoon()
+    else if (this.#endOfRib.isSettled) this.#state.rememberSoon()
   }
 
   /** Every desired route was handed to the speaker once: leftovers may drain. */
@@ -430,7 +420,7 @@ export class Agent {
       { services: this.order.services.size, neighbors: this.#speaker?.neighbors.length ?? 0 },
       'all objects read and applied',
     )
-    this.#rememberSoon()
+    this.#state.rememberSoon()
   }
 
   #inForce(): InForce {
@@ -438,29 +428,8 @@ export class Agent {
     return { neighbors, prefixes: [...this.order.announced.prefixes] }
   }
 
-  /** Off the path of a change: once for all changes of some seconds. */
-  #rememberSoon(): void {
-    if (this.#isRemembering || this.#remembered === this.#inForceMark()) return
-    this.#isRemembering = true
-    this.#clock.after(Math.max(leastRememberMs, this.order.announced.size / prefixesPerMs), () => {
-      this.#isRemembering = false
-      void this.#remember()
-    })
-  }
-
   #inForceMark(): string {
     return `${this.order.announced.version} ${this.#speaker?.neighbors.map(({ id }) => id).join(' ') ?? ''}`
-  }
-
-  async #remember(): Promise<void> {
-    this.#remembered = this.#inForceMark()
-    try {
-      await this.#parts.record.write(this.#inForce())
-      this.#faults.clear('state record', '')
-    } catch (error) {
-      const cost = 'the next start will not know what is missing'
-      this.#faults.raise('state record', '', `the state directory takes no record, ${cost}: ${messageOf(error)}`)
-    }
   }
 
   /** Logs what was not known before. */

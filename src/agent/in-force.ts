@@ -2,6 +2,7 @@
  * What was in force, remembered in the state directory, so that a restart knows what is missing: neighbors by id, and
  * the prefixes that were announced.
  */
+import { lstat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Problem } from '../desired/model.ts'
 import { readOwnFile, replaceOwnFileLater } from '../sys/own-file.ts'
@@ -17,7 +18,7 @@ const maxBytes = 16 * 1024 * 1024
 
 export class InForceRecord {
   readonly #file: string
-  #isWriting = false
+  #writing: Promise<void> | undefined
   #next: InForce | undefined
 
   constructor(stateDir: string) {
@@ -36,20 +37,27 @@ export class InForceRecord {
     }
   }
 
-  /** Replaces what is remembered; while one write is under way, only the last of the others follows. */
-  async write(inForce: InForce): Promise<void> {
+  /** Replaces what is remembered; of those that come while one is written only the last one follows. */
+  write(inForce: InForce): Promise<void> {
     this.#next = inForce
-    if (this.#isWriting) return
-    this.#isWriting = true
-    try {
-      for (let next = this.#take(); next !== undefined; next = this.#take()) {
-        const { neighbors, prefixes } = next
-        const kept = { neighbors, prefixes: prefixes.slice(0, maxPrefixes) }
-        await replaceOwnFileLater(this.#file, `${JSON.stringify(kept)}\n`)
-      }
-    } finally {
-      this.#isWriting = false
+    this.#writing ??= this.#writeAll().finally(() => (this.#writing = undefined))
+    return this.#writing
+  }
+
+  async #writeAll(): Promise<void> {
+    for (let next = this.#take(); next !== undefined; next = this.#take()) {
+      const { neighbors, prefixes } = next
+      const kept = { neighbors, prefixes: prefixes.slice(0, maxPrefixes) }
+      await replaceOwnFileLater(this.#file, `${JSON.stringify(kept)}\n`)
     }
+  }
+
+  /** Whatever it says: nobody else writes it. */
+  isThere(): Promise<boolean> {
+    return lstat(this.#file).then(
+      (found) => found.isFile(),
+      () => false,
+    )
   }
 
   #take(): InForce | undefined {

@@ -2,11 +2,15 @@
  * Remembers in the state directory that an agent of this boot had sessions, so that the next one knows whether it
  * restarts (RFC 4724: R bit) or starts. A planned stop removes the mark; after a reboot the boot id differs.
  */
-import { readFileSync, rmSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { Clock } from '../clock/clock.ts'
+import { answerWithin } from '../clock/deadline.ts'
+import { systemClock } from '../clock/system-clock.ts'
 import type { DatapathStatus } from '../datapath/datapath.ts'
 import { makeFolder } from '../sys/folder.ts'
-import { readOwnFile, replaceOwnFile } from '../sys/own-file.ts'
+import { readOwnFile, readOwnFileLater, replaceOwnFile, replaceOwnFileLater } from '../sys/own-file.ts'
 import type { AgentLog } from './agent-log.ts'
 
 const maxBytes = 128
@@ -42,11 +46,16 @@ export function tellForwarding(
 }
 
 export class RestartMarker {
+  readonly folder: string
+  /** By whose time a file system that does not answer is waited for. */
+  readonly patience: Clock
   readonly #file: string
   readonly #bootId: string
 
-  constructor(stateDir: string) {
+  constructor(stateDir: string, patience: Clock = systemClock) {
     makeFolder(stateDir, 0o700)
+    this.folder = stateDir
+    this.patience = patience
     this.#file = join(stateDir, 'sessions')
     this.#bootId = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
   }
@@ -61,8 +70,19 @@ export class RestartMarker {
     replaceOwnFile(this.#file, `${this.#bootId}\n`)
   }
 
-  /** Sessions were ended by a Cease: the next start is a first start. */
-  clear(): void {
-    rmSync(this.#file, { force: true })
+  /** The same without holding the loop, and where the folder itself is gone. */
+  async setLater(): Promise<void> {
+    makeFolder(this.folder, 0o700)
+    await replaceOwnFileLater(this.#file, `${this.#bootId}\n`)
+  }
+
+  /** {@link isRestart}, asked from another thread. */
+  async isThere(): Promise<boolean> {
+    return (await readOwnFileLater(this.#file, maxBytes))?.trim() === this.#bootId
+  }
+
+  /** Sessions were ended by a Cease: the next start is a first start. A file system that does not answer keeps it. */
+  clear(): Promise<void> {
+    return answerWithin(this.patience, rm(this.#file, { force: true }))
   }
 }

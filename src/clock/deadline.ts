@@ -25,3 +25,18 @@ export function deadline(clock: Clock, ms: number, late: () => void): Wait {
   next(parts)
   return { cancel: () => wait.cancel() }
 }
+
+/** What may not be answered, as by a file system that stalls, is waited for no longer than this. */
+const answerMs = 5_000
+
+/** Resolves with the answer, or without one when it takes too long. Rejects as it does. */
+export async function answerWithin(clock: Clock, answer: Promise<void>): Promise<void> {
+  let giveUp = (): void => {}
+  const late = new Promise<void>((resolve) => (giveUp = resolve))
+  const wait = deadline(clock, answerMs, giveUp)
+  try {
+    await Promise.race([answer, late])
+  } finally {
+    wait.cancel()
+  }
+}

@@ -117,14 +117,14 @@ test('a link that somebody planted in the state directory is replaced and never 
   assert.equal(new RestartMarker(state).isRestart, true)
 })
 
-test('a mark counts for this boot only, and not after a planned stop', (t) => {
+test('a mark counts for this boot only, and not after a planned stop', async (t) => {
   const state = folder(t)
   const marker = new RestartMarker(state)
   marker.set()
   marker.set()
   const next = new RestartMarker(state)
   assert.equal(next.isRestart, true)
-  next.clear()
+  await next.clear()
   assert.equal(new RestartMarker(state).isRestart, false)
   writeFileSync(join(state, 'sessions'), 'another boot\n')
   assert.equal(new RestartMarker(state).isRestart, false)

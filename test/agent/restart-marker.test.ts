@@ -20,7 +20,7 @@ test('forwarding was preserved where programs of the earlier process are on an i
 })
 
 test('a start is a restart after a mark of this boot, and not after a stop, another boot or a damaged mark', () =>
-  inFolder((folder) => {
+  inFolder(async (folder) => {
     const state = join(folder, 'state')
     const isRestart = (): boolean => new RestartMarker(state).isRestart
     assert.equal(isRestart(), false, 'a first start')
@@ -33,9 +33,9 @@ test('a start is a restart after a mark of this boot, and not after a stop, anot
     }
     writeFileSync(join(state, 'sessions'), mark)
     assert.equal(isRestart(), true)
-    new RestartMarker(state).clear()
+    await new RestartMarker(state).clear()
     assert.equal(isRestart(), false)
-    new RestartMarker(state).clear()
+    await new RestartMarker(state).clear()
     rmSync(state, { recursive: true })
     mkdirSync(join(state, 'sessions'), { recursive: true })
     assert.equal(isRestart(), false, 'a folder in its place')

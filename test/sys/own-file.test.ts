@@ -41,7 +41,7 @@ async function withLinks(
 }
 
 test('the mark of a restart replaces a planted link and is not read through one', () =>
-  withLinks(['sessions', 'sessions.new'], (folder) => {
+  withLinks(['sessions', 'sessions.new'], async (folder) => {
     const marker = new RestartMarker(folder)
     assert.equal(marker.isRestart, false)
     marker.set()
@@ -51,7 +51,7 @@ test('the mark of a restart replaces a planted link and is not read through one'
     symlinkSync('../elsewhere', join(folder, 'sessions'))
     assert.equal(readFileSync(join(folder, 'sessions'), 'utf8'), readOwnFile(join(folder, '..', 'elsewhere')))
     assert.equal(new RestartMarker(folder).isRestart, false)
-    marker.clear()
+    await marker.clear()
     assert.equal(new RestartMarker(folder).isRestart, false)
   }))
 
