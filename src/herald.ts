@@ -7,7 +7,7 @@
 import { reportFailure } from './cli/exit.ts'
 import { type HandedOver, takeOptions } from './cli/hand-over.ts'
 import { prepareSpeakerThread } from './speaker/speaker-thread.ts'
-import { collectGarbage, giveMemoryBack, keepThreadsSmall, watchCollections } from './sys/heap.ts'
+import { collectGarbage, giveMemoryBack, keepThreadsSmall, residentMiB, watchCollections } from './sys/heap.ts'
 import { leave, leaveByUncaught } from './sys/leave.ts'
 import { keepMemorySmall, type MemoryParts } from './sys/memory-keeper.ts'
 import { loadPart } from './sys/parts.ts'
@@ -23,7 +23,7 @@ function memoryParts(): MemoryParts {
       before = now
       return utilization
     },
-    residentMiB: () => process.memoryUsage.rss() / 2 ** 20,
+    residentMiB,
   }
 }
 

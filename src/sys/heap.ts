@@ -38,6 +38,15 @@ function exposedGc(): NonNullable<typeof globalThis.gc> {
   }
 }
 
+/** Resident memory now; undefined where it cannot be seen: without a descriptor to spare, or without procfs. */
+export function residentMiB(): number | undefined {
+  try {
+    return process.memoryUsage.rss() / 2 ** 20
+  } catch {
+    return undefined
+  }
+}
+
 export interface Collections {
   /** How often all garbage of this thread was collected since this is watched. */
   readonly count: number

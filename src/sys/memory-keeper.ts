@@ -8,8 +8,8 @@ export interface MemoryParts {
   after(ms: number, action: () => void): void
   /** Share of the time in which the loop was busy since this was asked the last time, 0 to 1. */
   busyShare(): number
-  /** Resident memory now. */
-  residentMiB(): number
+  /** Resident memory now; undefined where it cannot be seen. */
+  residentMiB(): number | undefined
   /** Counts collections of all garbage from now on. */
   watchCollections(): Watched
   collectGarbage(): void
@@ -55,8 +55,8 @@ function giveBackWhenGrown(parts: MemoryParts): void {
   const look = (): void => {
     const isIdle = parts.busyShare() < afterGrowth.idleShare
     const nowMiB = parts.residentMiB()
-    leastMiB = Math.min(leastMiB, nowMiB)
-    if (isIdle && nowMiB >= leastMiB + growthMiB) giveBackWhenIdle(parts, afterGrowth)
+    leastMiB = Math.min(leastMiB, nowMiB ?? Infinity)
+    if (isIdle && nowMiB !== undefined && nowMiB >= leastMiB + growthMiB) giveBackWhenIdle(parts, afterGrowth)
     else parts.after(growthMs, look)
   }
   parts.after(growthMs, look)

@@ -9,7 +9,7 @@ import { keepMemorySmall, type MemoryParts } from '../../src/sys/memory-keeper.t
 class Process implements MemoryParts {
   readonly #clock = new VirtualClock()
   busy = 0
-  residentMB = 80
+  residentMB: number | undefined = 80
   /** Collections of all garbage by the engine itself. */
   collected = 0
   watched = 0
@@ -29,7 +29,7 @@ class Process implements MemoryParts {
     return this.busy
   }
 
-  residentMiB(): number {
+  residentMiB(): number | undefined {
     return this.residentMB
   }
 
@@ -97,15 +97,15 @@ test('memory that has grown since is given back again, once for each time', asyn
   const grown = await new Process().started()
   await grown.run(3600)
   assert.equal(grown.given.length, 1, 'nothing happened')
-  grown.residentMB += 20
+  grown.residentMB = 100
   await grown.run(3600)
   assert.equal(grown.given.length, 2, 'it may be what the process needs by now')
-  grown.residentMB -= 15
+  grown.residentMB = 85
   await grown.run(60)
-  grown.residentMB += 10
+  grown.residentMB = 95
   await grown.run(3600)
   assert.equal(grown.given.length, 3, 'the least that it was')
-  grown.residentMB += 5
+  grown.residentMB = 100
   await grown.run(3600)
   assert.equal(grown.given.length, 3, 'too little')
   assert.equal(grown.told, 0, 'a collection at a stretch would hold the loop')
@@ -122,9 +122,42 @@ test('pages that come back after they were given are not growth', async () => {
   assert.equal(process.given.length, 2)
 })
 
+test('memory that cannot be seen for a while has not grown, and is looked at again', async () => {
+  const blind = await new Process().started()
+  blind.residentMB = undefined
+  await blind.run(3600)
+  assert.equal(blind.given.length, 1)
+  blind.residentMB = 80
+  await blind.run(60)
+  blind.residentMB = 100
+  await blind.run(60)
+  assert.equal(blind.given.length, 2)
+})
+
+test('without a descriptor to spare resident memory is not known, which is no error', () => {
+  const heap = JSON.stringify(fileURLToPath(new URL('../../src/sys/heap.ts', import.meta.url)))
+  const metrics = JSON.stringify(fileURLToPath(new URL('../../src/observe/metrics/process.ts', import.meta.url)))
+  const script = `
+    const { residentMiB } = await import(${heap})
+    const { addProcessMetrics } = await import(${metrics})
+    const { Registry } = await import('prom-client')
+    const { openSync } = await import('node:fs')
+    const registry = new Registry()
+    const take = addProcessMetrics(registry)
+    try { for (;;) openSync('/dev/null') } catch {}
+    take({ status: { version: '1' } })
+    console.log(residentMiB(), (await registry.metrics()).match(/^process_resident_memory_bytes .*/m)[0])`
+  const words = ['--nofile=128', process.execPath, '--input-type=module', '-e', script]
+  const said = execFileSync('prlimit', words, {
+    encoding: 'utf8',
+    cwd: fileURLToPath(new URL('../..', import.meta.url)),
+  })
+  assert.equal(said.trim(), 'undefined process_resident_memory_bytes Nan')
+})
+
 test('grown memory is left while there is work', async () => {
   const working = await new Process().started()
-  working.residentMB += 50
+  working.residentMB = 130
   working.busy = 0.1
   await working.run(3600)
   assert.equal(working.given.length, 1)

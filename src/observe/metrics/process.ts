@@ -43,9 +43,18 @@ export function addProcessMetrics(registry: Registry): (snapshot: VersionedSnaps
     const { user, system } = process.cpuUsage()
     cpu.inc(growth.of('cpu', (user + system) / 1e6))
     growth.next()
-    memory.set(process.memoryUsage.rss())
+    memory.set(residentBytes())
     const now = performance.eventLoopUtilization()
     busy.set(performance.eventLoopUtilization(now, loop).utilization)
     loop = now
+  }
+}
+
+/** Not a number where it cannot be seen: without a descriptor to spare, or without procfs. */
+function residentBytes(): number {
+  try {
+    return process.memoryUsage.rss()
+  } catch {
+    return Number.NaN
   }
 }
