@@ -154,7 +154,8 @@ async function runLocked(options: AgentOptions, begin: Begin, log: Logger, outpu
   const { socket, http } = options
   // From here on somebody is answered, and may have us end.
   const ending = signals.ended(speaker, () => agent.isDrained || agent.speaker?.isDraining === true)
-  const server = await createApiServer({ views, flows, socket, commands, ...(http === undefined ? {} : { http }) })
+  const onSocketAgain = (): void => log.warn(`${socket} was removed by somebody, and is there again`)
+  const server = await createApiServer({ views, flows, socket, onSocketAgain, commands, ...(http && { http }) })
   if (server.problem !== undefined) log.warn(server.problem)
   log.info({ node: options.nodeName, version, datapath: datapath.status, restart: marker.isRestart }, 'agent started')
   await agent.start()

@@ -11,6 +11,7 @@
  * its port is taken the agent goes on announcing, and `status` says so.
  */
 import { lstatSync, rmSync } from 'node:fs'
+import { stat } from 'node:fs/promises'
 import http from 'node:http'
 import net from 'node:net'
 import { dirname } from 'node:path'
@@ -27,6 +28,10 @@ import type { FlowSource } from './flow-types.ts'
 export interface ApiServerOptions {
   readonly views: AgentViews
   readonly socket: string
+  /** How often it is looked at whether the socket is still there, ms. */
+  readonly lookMs?: number
+  /** It was gone, and is there again. */
+  readonly onSocketAgain?: () => void
   readonly http?: { readonly host: string; readonly port: number }
   /** Taken on the unix socket only. */
   readonly commands?: LocalCommands
@@ -63,12 +68,16 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
       throw new HeraldError('ERR_SYSCALL', `--socket ${options.socket}: ${messageOf(error)}`, { cause: error })
     },
   )
+  const watch = watchSocket(local.listener, options)
   const address = server?.listener.address()
   return {
     port: typeof address === 'object' && address !== null ? address.port : undefined,
     problem,
     // Closing a listener removes its socket file.
-    close: async () => void (await Promise.all([local.close(), server?.close()])),
+    close: async () => {
+      watch.end()
+      await Promise.all([local.close(), server?.close()])
+    },
   }
 }
 
@@ -84,17 +93,49 @@ async function listeningHttp(
   )
 }
 
-/** For its owner from the first moment on, whatever the umask of the process. */
 function listeningSocket(server: Connections, path: string): Promise<Connections> {
-  return listening(server, () => {
-    const umask = process.umask(0o177)
+  return listening(server, () => listenAt(server.listener, path))
+}
+
+/** For its owner from the first moment on, whatever the umask of the process. */
+function listenAt(listener: net.Server, path: string): void {
+  const umask = process.umask(0o177)
+  try {
+    // Binding happens within this call.
+    listener.listen({ path })
+  } finally {
+    process.umask(umask)
+  }
+}
+
+/** Somebody may remove the socket, or its folder: nobody could ask the agent any more. Who is connected stays so. */
+function watchSocket(
+  listener: net.Server,
+  { socket, lookMs = 10_000, onSocketAgain }: ApiServerOptions,
+): { end(): void } {
+  // Of an attempt that fails: the next look makes another one.
+  listener.on('error', () => {})
+  listener.on('listening', () => onSocketAgain?.())
+  let isEnded = false
+  const again = (): void => {
     try {
-      // Binding happens within this call.
-      server.listener.listen({ path })
-    } finally {
-      process.umask(umask)
+      makeFolder(dirname(socket))
+      if (listener.listening) listener.close()
+      listenAt(listener, socket)
+    } catch {
+      // A folder that cannot be made now may be later.
     }
-  })
+  }
+  const look = (): void =>
+    void stat(socket).catch((error: NodeJS.ErrnoException) => {
+      if (!isEnded && error.code === 'ENOENT') again()
+    })
+  const timer = setInterval(look, lookMs).unref()
+  const end = (): void => {
+    isEnded = true
+    clearInterval(timer)
+  }
+  return { end }
 }
 
 function withWarning(views: AgentViews, warning: string): AgentViews {

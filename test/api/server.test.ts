@@ -5,12 +5,13 @@ import { once } from 'node:events'
 import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import net from 'node:net'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { fetchExplain, fetchPeers, fetchStatus } from '../../src/api/client.ts'
 import { createApiServer, type ApiServer } from '../../src/api/server.ts'
 import type { AgentViews } from '../../src/api/types.ts'
 import { HeraldError } from '../../src/errors.ts'
+import { waitFor } from '../wait.ts'
 import { memoryViews } from './memory-views.ts'
 
 const views: AgentViews = {
@@ -157,6 +158,26 @@ test('what a killed agent left is replaced, with the right mode under any umask'
   const next = await createApiServer({ views, socket: path }).finally(() => assert.equal(process.umask(umask), 0))
   assert.equal(statSync(path).mode & 0o777, 0o600)
   await next.close()
+})
+
+test('a socket that somebody removes, with its folder or without, is there again, and who is connected stays so', async () => {
+  const path = join(folder, 'swept', 'herald.sock')
+  let again = 0
+  const next = await createApiServer({ views: memoryViews(), socket: path, lookMs: 5, onSocketAgain: () => again++ })
+  const connected = net.connect(path)
+  await once(connected, 'connect')
+  rmSync(path)
+  await waitFor('the socket', () => again === 1 && existsSync(path))
+  rmSync(dirname(path), { recursive: true })
+  await waitFor('the socket', () => again === 2 && existsSync(path))
+  assert.equal((await fetchStatus({ socket: path })).node, 'node1')
+  assert.equal(statSync(path).mode & 0o777, 0o600)
+  connected.write('GET /readyz HTTP/1.1\r\nHost: herald\r\n\r\n')
+  const [answer] = await once(connected, 'data')
+  assert.match(String(answer), /^HTTP\/1\.1 /)
+  connected.destroy()
+  await next.close()
+  assert.equal(existsSync(path), false)
 })
 
 test('a second agent on a live socket is refused', async () => {
