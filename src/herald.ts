@@ -7,6 +7,7 @@
 import { reportFailure } from './cli/exit.ts'
 import { type HandedOver, takeOptions } from './cli/hand-over.ts'
 import { prepareSpeakerThread } from './speaker/speaker-thread.ts'
+import { firstSignal } from './sys/first-signal.ts'
 import { collectGarbage, giveMemoryBack, keepThreadsSmall, residentMiB, watchCollections } from './sys/heap.ts'
 import { leave, leaveByUncaught } from './sys/leave.ts'
 import { keepMemorySmall, type MemoryParts } from './sys/memory-keeper.ts'
@@ -34,16 +35,17 @@ async function readWords(words: readonly string[]): Promise<HandedOver | number>
 }
 
 async function run(): Promise<number> {
+  const signals = firstSignal()
   keepMemorySmall(memoryParts())
   try {
     const handed = takeOptions(process.env) ?? (await readWords(process.argv.slice(2)))
     if (typeof handed === 'number') return handed
     const { what, options } = handed
-    if (what === 'operator') return await (await import('./operate.ts')).runOperator(options)
+    if (what === 'operator') return await (await import('./operate.ts')).runOperator(options, signals)
     keepThreadsSmall()
     // Its thread loads and rehearses while this one loads the rest.
     const begin = prepareSpeakerThread()
-    return await (await import('./main.ts')).runAgent(options, begin)
+    return await (await import('./main.ts')).runAgent(options, begin, signals)
   } catch (error) {
     return reportFailure(error)
   }

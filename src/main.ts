@@ -13,7 +13,7 @@ import type { AgentOptions } from './agent/options.ts'
 import { createCommands } from './agent/commands.ts'
 import { ownAddresses, ownGateways } from './agent/own-addresses.ts'
 import { DrainMark } from './agent/drain-mark.ts'
-import { EndSignals } from './agent/end-signals.ts'
+import { ended } from './agent/end-signals.ts'
 import { Faults } from './agent/faults.ts'
 import { Heartbeat } from './agent/heartbeat.ts'
 import { forwardingNotes } from './agent/forwarding-notes.ts'
@@ -32,7 +32,7 @@ import { TunnelTeller } from './agent/tunnel-teller.ts'
 import { createViews } from './agent/views.ts'
 import { openFileBook } from './allocation/file-book.ts'
 import { HealthChecks } from './api/health-checks.ts'
-import { createApiServer } from './api/server.ts'
+import { type ApiServerOptions, createApiServer } from './api/server.ts'
 import type { AgentViews } from './api/types.ts'
 import { systemClock } from './clock/system-clock.ts'
 import type { SpeakerOptions } from './speaker/protocol.ts'
@@ -61,6 +61,7 @@ import { createLogger, type Logger, LogOutput } from './observe/logger.ts'
 import type { ReconcileFigures } from './observe/metrics/reconcile.ts'
 import { forwardingOff } from './sys/forwarding.ts'
 import { listAddresses } from './sys/addresses.ts'
+import type { FirstSignal } from './sys/first-signal.ts'
 import { lockPath } from './sys/flock.ts'
 import { makeFolder } from './sys/folder.ts'
 import { defaultGateways } from './sys/gateways.ts'
@@ -81,7 +82,7 @@ const requestMs = 10_000
 type Begin = (options: SpeakerOptions) => SpeakerThread
 
 /** Runs the agent until a signal or a fatal error ends it; the answer is the exit code. */
-export async function runAgent(options: AgentOptions, begin: Begin): Promise<number> {
+export async function runAgent(options: AgentOptions, begin: Begin, signals: FirstSignal): Promise<number> {
   const output = new LogOutput()
   const log = createLogger({ level: options.logLevel, format: options.logFormat }, output)
   // What Node itself has to say may be lost like any line of the log; a hang-up during the start is no reason to die.
@@ -89,7 +90,7 @@ export async function runAgent(options: AgentOptions, begin: Begin): Promise<num
   process.on('SIGHUP', () => {})
   const release = lockState(options.stateDir)
   try {
-    return await runLocked(options, begin, log, output)
+    return await runLocked({ options, begin, signals, log, output })
   } finally {
     release()
   }
@@ -107,11 +108,20 @@ function lockState(stateDir: string): () => void {
   }
 }
 
-async function runLocked(options: AgentOptions, begin: Begin, log: Logger, output: LogOutput): Promise<number> {
+interface Start {
+  readonly options: AgentOptions
+  readonly begin: Begin
+  readonly signals: FirstSignal
+  readonly log: Logger
+  readonly output: LogOutput
+}
+
+async function runLocked({ options, begin, signals, log, output }: Start): Promise<number> {
   const marker = new RestartMarker(options.stateDir)
+  if (signals.first !== undefined) return endedEarly(signals, log)
   const opened = await openNode(options, marker, log)
-  const { source, server: asked, translator, reading, signals, datapath, releaseBpffs, watch } = opened
-  if (signals.first !== undefined) return endedEarly(opened, log)
+  const { source, server: asked, translator, reading, datapath, releaseBpffs, watch } = opened
+  if (signals.first !== undefined) return endedEarly(signals, log, opened)
   const sockets = nodeSockets({ options, opened: await openSockets(options, datapath, log), source, translator, log })
   const forwarding = forwardingOf(datapath.status)
   if (marker.isRestart) tellForwarding(forwarding, log)
@@ -151,11 +161,9 @@ async function runLocked(options: AgentOptions, begin: Begin, log: Logger, outpu
   })
   const flows = startFlows(options, datapath, agent, log)
   const commands = { ...createCommands({ agent, speaker, drain, log }), callerOf: peerCredentials }
-  const { socket, http } = options
   // From here on somebody is answered, and may have us end.
-  const ending = signals.ended(speaker, () => agent.isDrained || agent.speaker?.isDraining === true)
-  const onSocketAgain = (): void => log.warn(`${socket} was removed by somebody, and is there again`)
-  const server = await createApiServer({ views, flows, socket, onSocketAgain, commands, ...(http && { http }) })
+  const ending = ended(signals, speaker, () => agent.isDrained || agent.speaker?.isDraining === true)
+  const server = await createApiServer({ views, flows, commands, ...listenersOf(options, log) })
   if (server.problem !== undefined) log.warn(server.problem)
   log.info({ node: options.nodeName, version, datapath: datapath.status, restart: marker.isRestart }, 'agent started')
   await agent.start()
@@ -181,28 +189,34 @@ async function runLocked(options: AgentOptions, begin: Begin, log: Logger, outpu
 interface OpenedNode extends OpenedSource, OpenedDatapath {
   readonly translator: Translator
   readonly reading: Reading
-  readonly signals: EndSignals
   readonly watch: NetfilterWatch | undefined
+}
+
+function listenersOf(
+  { socket, http }: AgentOptions,
+  log: Logger,
+): Pick<ApiServerOptions, 'socket' | 'http' | 'onSocketAgain'> {
+  const onSocketAgain = (): void => log.warn(`${socket} was removed by somebody, and is there again`)
+  return { socket, onSocketAgain, ...(http && { http }) }
 }
 
 /** The kernel loads in another thread, and objects are read meanwhile. */
 async function openNode(options: AgentOptions, marker: RestartMarker, log: Logger): Promise<OpenedNode> {
   const opened = await openSource(options, marker, log)
-  const signals = new EndSignals()
   const isAuto = options.datapath !== 'none' && options.datapathMode === 'auto'
   const watch = isAuto ? new NetfilterWatch(new NetfilterLook(), systemClock) : undefined
   const opening = chosenDatapath(options, watch, log)
   const translator = translatorOf(options, opened.addresses)
   const reading = new Reading({ source: opened.source, translator })
   reading.begin()
-  return { ...opened, translator, reading, signals, watch, ...(await opening) }
+  return { ...opened, translator, reading, watch, ...(await opening) }
 }
 
 /** Nobody has heard of this process yet; what the kernel has by now is what the next one takes over. */
-function endedEarly({ signals, datapath, releaseBpffs }: OpenedNode, log: Logger): number {
-  log.info({ why: signals.first }, 'agent stopping before it began')
-  datapath.close()
-  releaseBpffs()
+function endedEarly({ first }: FirstSignal, log: Logger, opened?: OpenedNode): number {
+  log.info({ why: first }, 'agent stopping before it began')
+  opened?.datapath.close()
+  opened?.releaseBpffs()
   return 0
 }
 

@@ -18,6 +18,7 @@ import { Election } from './operator/election.ts'
 import { Operator } from './operator/operator.ts'
 import type { OperatorOptions } from './operator/options.ts'
 import { createOperatorViews } from './operator/views.ts'
+import type { FirstSignal } from './sys/first-signal.ts'
 import { loadPart } from './sys/parts.ts'
 
 const version = String(JSON.parse(readFileSync(findPackageJSON(import.meta.url) ?? 'package.json', 'utf8')).version)
@@ -26,7 +27,7 @@ const leaseName = 'herald-operator'
 const requestMs = 4_000
 
 /** Runs the operator until a signal or the loss of the Lease ends it; the answer is the exit code. */
-export async function runOperator(options: OperatorOptions): Promise<number> {
+export async function runOperator(options: OperatorOptions, signals: FirstSignal): Promise<number> {
   const output = new LogOutput()
   const log = createLogger({ level: options.logLevel, format: options.logFormat }, output)
   process.stderr.on('error', () => {})
@@ -42,7 +43,7 @@ export async function runOperator(options: OperatorOptions): Promise<number> {
   // Renewals and writes do not wait behind lists of thousands of objects.
   const writing = connectApiServer(options.kubeconfig)
   const requests = new ApiRequests(writing.transport, requestMs)
-  const ended = signalled()
+  const ended = signalled(signals)
   const election = new Election({
     store: leaseOnServer(requests, options.namespace, leaseName),
     clock: systemClock,
@@ -113,9 +114,8 @@ interface End {
   readonly why: string
 }
 
-function signalled(): { readonly promise: Promise<End>; readonly end: (how: End) => void } {
+function signalled(signals: FirstSignal): { readonly promise: Promise<End>; readonly end: (how: End) => void } {
   const { promise, resolve } = Promise.withResolvers<End>()
-  process.once('SIGTERM', () => resolve({ code: 0, why: 'SIGTERM' }))
-  process.once('SIGINT', () => resolve({ code: 0, why: 'SIGINT' }))
+  signals.hear((why) => resolve({ code: 0, why }))
   return { promise, end: resolve }
 }

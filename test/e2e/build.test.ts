@@ -3,16 +3,20 @@ import assert from 'node:assert/strict'
 import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import {
+  closeSync,
+  constants,
   cpSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
+  openSync,
   readdirSync,
   readFileSync,
   rmSync,
   symlinkSync,
   utimesSync,
   writeFileSync,
+  writeSync,
 } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
@@ -240,6 +244,29 @@ test('what is started at once takes words, and refuses them, as the command line
     assert.deepEqual(said(words, atOnce), said(words, [herald]), words.join(' '))
   const [code, , text] = said(['status'], atOnce)
   assert.deepEqual([code, /is no command of its own/.test(String(text))], [2, true])
+})
+
+test('a signal that comes before the program is read is heard, for process 1 would never hear of it again', async () => {
+  const early = join(folder, 'early')
+  mkdirSync(early)
+  cpSync(join(build, 'start.cjs'), join(early, 'start.cjs'))
+  const program = join(early, 'herald.cjs')
+  execFileSync('mkfifo', [program])
+  const child = spawn(process.execPath, [join(early, 'start.cjs')], { stdio: 'ignore' })
+  agents.push(child)
+  const ended = once(child, 'exit')
+  const fd = await waitFor('who reads the program', () => {
+    try {
+      return openSync(program, constants.O_WRONLY | constants.O_NONBLOCK)
+    } catch {
+      return undefined
+    }
+  })
+  child.kill('SIGTERM')
+  const told = `process[Symbol.for('herald.firstSignal')].hear((signal) => process.exit(signal === 'SIGTERM' ? 7 : 8))`
+  writeSync(fd, `${told}; setInterval(() => {}, 1000)\n`)
+  closeSync(fd)
+  assert.deepEqual(await ended, [7, null])
 })
 
 test('bin/herald and the image start the agent at once, with its flags', () => {
