@@ -61,10 +61,15 @@ export class FlowsThread implements Flows {
 
   constructor(options: FlowsOptions) {
     this.#options = options
-    if (options.isAlways) this.#start()
+    if (options.isAlways)
+      try {
+        this.#start()
+      } catch (error) {
+        options.warn(`${messageOf(error)}; events are read when somebody looks`)
+      }
   }
 
-  /** Throws ERR_USAGE for a filter that means nothing, ERR_BUSY when too many look. */
+  /** Throws ERR_USAGE for a filter that means nothing, ERR_BUSY when too many look or no thread can begin. */
   observe(query: FlowQuery, sink: FlowSink): () => void {
     compileFilter(query)
     if (this.#looking.size >= maxObservers && !this.#makeRoom())
@@ -77,8 +82,14 @@ export class FlowsThread implements Flows {
         (this.#worker ?? this.#start()).postMessage({ type: 'observe', id, query, askedMs } satisfies ToReader)
     }
     // The ring has one reader: the next thread begins when the one before is done with it.
-    if (this.#ending === undefined) join()
-    else void this.#ending.then(join)
+    if (this.#ending !== undefined) void this.#ending.then(join).catch(() => this.#turnedAway(id))
+    else
+      try {
+        join()
+      } catch (error) {
+        this.#looking.delete(id)
+        throw error
+      }
     return () => this.#left(id)
   }
 
@@ -112,20 +123,31 @@ export class FlowsThread implements Flows {
     this.#ending = ended(worker).finally(() => (this.#ending = undefined))
   }
 
+  /** Throws ERR_BUSY where no thread can begin. */
   #start(): Worker {
-    const { mapsFolder, nodeName } = this.#options
-    const worker = new Worker(new URL(`./flow-worker${extname(import.meta.url)}`, import.meta.url), {
-      workerData: { mapsFolder, nodeName } satisfies ReaderOptions,
-      name: 'flows',
-      resourceLimits: heapLimits,
-      // The descriptors are those of libbpf, which Node knows nothing of.
-      trackUnmanagedFds: false,
-    })
+    const worker = this.#begun()
     this.#worker = worker
     worker.on('message', (message: FromReader) => this.#received(worker, message))
     worker.on('error', (error) => this.#options.warn(`flow events cannot be read: ${messageOf(error)}`))
     worker.once('exit', () => this.#gone(worker))
     return worker
+  }
+
+  #begun(): Worker {
+    const { mapsFolder, nodeName } = this.#options
+    const file = new URL(`./flow-worker${extname(import.meta.url)}`, import.meta.url)
+    try {
+      return new Worker(file, {
+        workerData: { mapsFolder, nodeName } satisfies ReaderOptions,
+        name: 'flows',
+        resourceLimits: heapLimits,
+        // The descriptors are those of libbpf, which Node knows nothing of.
+        trackUnmanagedFds: false,
+      })
+    } catch (error) {
+      const why = `no thread can begin that reads flow events (${messageOf(error)})`
+      throw new HeraldError('ERR_BUSY', `${why}: see the limits of processes and of open files`, { cause: error })
+    }
   }
 
   /** An end of the thread costs those who look, and nobody else. */
@@ -152,6 +174,13 @@ export class FlowsThread implements Flows {
       looking.sentAt = undefined
       worker.postMessage({ type: 'taken', id } satisfies ToReader)
     })
+  }
+
+  /** No thread could begin for one who was told that it looks. */
+  #turnedAway(id: number): void {
+    const looking = this.#looking.get(id)
+    this.#looking.delete(id)
+    looking?.sink.end()
   }
 
   #left(id: number): void {

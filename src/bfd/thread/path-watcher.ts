@@ -20,10 +20,15 @@ interface Watching {
   readonly told: (report: BfdReport) => void
 }
 
+interface Thread {
+  readonly worker: Worker
+  readonly wakeFd: number
+}
+
 export class PathWatcher {
   readonly #counters: SharedArrayBuffer
   readonly #watching = new Map<number, Watching>()
-  #thread: { readonly worker: Worker; readonly wakeFd: number } | undefined
+  #thread: Thread | undefined
   #nextId = 0
 
   constructor(counters: SharedArrayBuffer) {
@@ -57,7 +62,43 @@ export class PathWatcher {
 
   #start(): void {
     if (this.#thread !== undefined || this.#watching.size === 0) return
+    let cause = 'it ended'
+    try {
+      this.#thread = this.#begin()
+    } catch (error) {
+      // Without a thread or a descriptor to spare. In a turn of its own: who watches has not got its watch yet.
+      cause = messageOf(error)
+      setImmediate(() => this.#ended(`the thread of BFD cannot begin: ${cause}`))
+      return
+    }
+    const { worker, wakeFd } = this.#thread
+    worker.on('message', ({ id, report }: FromWatcher) => this.#watching.get(id)?.told(report))
+    worker.on('error', (error) => (cause = messageOf(error)))
+    worker.once('exit', () => {
+      closeEventFd(wakeFd)
+      this.#thread = undefined
+      this.#ended(`the thread of BFD ended: ${cause}`)
+    })
+    for (const [id, { path, settings }] of this.#watching) this.#post({ type: 'watch', id, path, settings })
+  }
+
+  #ended(problem: string): void {
+    for (const { told } of this.#watching.values()) told(idleReport(problem))
+    if (this.#watching.size > 0) setTimeout(() => this.#start(), restartMs).unref()
+  }
+
+  /** Throws where there can be no thread. */
+  #begin(): Thread {
     const wakeFd = openEventFd()
+    try {
+      return { wakeFd, worker: this.#worker(wakeFd) }
+    } catch (error) {
+      closeEventFd(wakeFd)
+      throw error
+    }
+  }
+
+  #worker(wakeFd: number): Worker {
     const worker = new Worker(new URL(`./bfd-worker${extname(import.meta.url)}`, import.meta.url), {
       workerData: { wakeFd, counters: this.#counters } satisfies BfdWorkerData,
       name: 'bfd',
@@ -66,16 +107,6 @@ export class PathWatcher {
     })
     // It ends with the thread that began it.
     worker.unref()
-    this.#thread = { worker, wakeFd }
-    let cause = 'it ended'
-    worker.on('message', ({ id, report }: FromWatcher) => this.#watching.get(id)?.told(report))
-    worker.on('error', (error) => (cause = messageOf(error)))
-    worker.once('exit', () => {
-      closeEventFd(wakeFd)
-      this.#thread = undefined
-      for (const { told } of this.#watching.values()) told(idleReport(`the thread of BFD ended: ${cause}`))
-      if (this.#watching.size > 0) setTimeout(() => this.#start(), restartMs).unref()
-    })
-    for (const [id, { path, settings }] of this.#watching) this.#post({ type: 'watch', id, path, settings })
+    return worker
   }
 }
