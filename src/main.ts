@@ -27,6 +27,7 @@ import { lookAtFolder } from './agent/manifests-folder.ts'
 import { NetfilterWatch } from './agent/netfilter-watch.ts'
 import { type NodeSockets, nodeSockets } from './agent/node-sockets.ts'
 import { snatAbility } from './agent/snat-ability.ts'
+import { lockState } from './agent/state-lock.ts'
 import { systemLinks } from './agent/system-links.ts'
 import { TunnelTeller } from './agent/tunnel-teller.ts'
 import { createViews } from './agent/views.ts'
@@ -42,7 +43,6 @@ import { NetfilterLook } from './datapath/netfilter-look.ts'
 import { openDatapath, type OpenedDatapath } from './datapath/open.ts'
 import { type OpenedSockets, openSocketBalancer } from './datapath/open-sockets.ts'
 import { Pins } from './datapath/pins.ts'
-import { HeraldError, messageOf } from './errors.ts'
 import { type Flows, FlowsThread, noFlows } from './flows/flows-thread.ts'
 import { leaseOnServer } from './k8s/apiserver/lease.ts'
 import { ApiRequests } from './k8s/apiserver/requests.ts'
@@ -62,8 +62,6 @@ import type { ReconcileFigures } from './observe/metrics/reconcile.ts'
 import { forwardingOff } from './sys/forwarding.ts'
 import { listAddresses } from './sys/addresses.ts'
 import type { FirstSignal } from './sys/first-signal.ts'
-import { lockPath } from './sys/flock.ts'
-import { makeFolder } from './sys/folder.ts'
 import { defaultGateways } from './sys/gateways.ts'
 import { listListeners } from './sys/listeners.ts'
 import { loadPart } from './sys/parts.ts'
@@ -93,18 +91,6 @@ export async function runAgent(options: AgentOptions, begin: Begin, signals: Fir
     return await runLocked({ options, begin, signals, log, output })
   } finally {
     release()
-  }
-}
-
-function lockState(stateDir: string): () => void {
-  try {
-    makeFolder(stateDir, 0o700)
-    return lockPath(join(stateDir, 'lock'), 'file')
-  } catch (error) {
-    if (error instanceof HeraldError) throw error
-    throw new HeraldError('ERR_SYSCALL', `--state-dir ${stateDir} cannot be used: ${messageOf(error)}`, {
-      cause: error,
-    })
   }
 }
 

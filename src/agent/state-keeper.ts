@@ -53,7 +53,8 @@ export class StateKeeper {
     this.#isMarkWanted = true
     const { marker } = this.#ports
     try {
-      marker.set()
+      // The one of an earlier process of this boot says the same, also on a disk that takes nothing any more.
+      if (!marker.isRestart) marker.set()
       this.#isMarked = true
     } catch (error) {
       this.#noMark(error)

@@ -1,0 +1,43 @@
+/**
+ * One agent for one state directory. The folder itself is locked, which asks its file system for nothing, and the file
+ * `lock` in it, as earlier versions do alone. Where a disk has gone read-only, or is full, a restart goes on without.
+ */
+import { join } from 'node:path'
+import { HeraldError, messageOf } from '../errors.ts'
+import { lockPath } from '../sys/flock.ts'
+import { makeFolder } from '../sys/folder.ts'
+
+/** What a disk answers that takes nothing. */
+const takesNothing = ['EROFS', 'ENOSPC', 'EDQUOT', 'EIO']
+
+/** The answer releases it. Throws ERR_ALREADY_RUNNING, or ERR_SYSCALL where there can be no such folder. */
+export function lockState(stateDir: string): () => void {
+  try {
+    makeFolder(stateDir, 0o700)
+    const release = lockPath(stateDir, 'directory')
+    try {
+      const releaseFile = lockFile(join(stateDir, 'lock'))
+      return () => {
+        releaseFile()
+        release()
+      }
+    } catch (error) {
+      release()
+      throw error
+    }
+  } catch (error) {
+    if (error instanceof HeraldError) throw error
+    throw new HeraldError('ERR_SYSCALL', `--state-dir ${stateDir} cannot be used: ${messageOf(error)}`, {
+      cause: error,
+    })
+  }
+}
+
+function lockFile(path: string): () => void {
+  try {
+    return lockPath(path, 'file')
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && takesNothing.includes(String(error.code))) return () => {}
+    throw error
+  }
+}
