@@ -126,7 +126,7 @@ export class Ipam extends Holders {
     return this.#table.poolsOf(address)
   }
 
-  /** Those that hold addresses were assigned: what is free is found at once from then on. */
+  /** What is free is found at once after it. */
   passHeld(): Work<void> {
     return this.#table.passHeld((address) => this.isHeld(address))
   }

@@ -358,7 +358,6 @@ export class FolderAllocator implements AddressSource {
       }
     }
     yield* grantWhile(({ rank }) => rank !== 'without')
-    yield* this.#ipam.passHeld()
     for (;;) {
       const freed = yield* Freed.of(this.#ipam)
       if (freed.size === 0) break
@@ -405,6 +404,7 @@ export class FolderAllocator implements AddressSource {
     this.#ahead.delete(key)
     this.#touch(key)
     const isUnclear = recorded.unclear.keys.has(key) && !recorded.entries.has(key)
+    if (holding.addresses.length === 0) yield* this.#ipam.passHeld()
     let found = this.#ipam.assign(request, isUnclear ? { ...holding, mayChoose: false } : holding)
     for (const _ of [...request.families, ...request.explicit]) {
       const lacks = isUnclear || !holding.mayChoose ? [] : lacksOf(request, found)

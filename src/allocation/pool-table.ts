@@ -95,12 +95,13 @@ class FreeRange implements Interval {
     this.#pool.reopen(this.#index)
   }
 
-  /** Goes past those at the beginning that are held. */
-  *passHeld(isHeld: (address: string) => boolean): Work<void> {
+  /** Goes past those that are held, to the next free one; false: there is none. */
+  *passHeld(isHeld: (address: string) => boolean): Work<boolean> {
     for (; this.#next <= this.last; this.#next++) {
-      if (this.gives(this.#next) && !isHeld(this.#addressOf(this.#next))) return
+      if (this.gives(this.#next) && !isHeld(this.#addressOf(this.#next))) return true
       yield
     }
+    return false
   }
 
   #addressOf(value: bigint): string {
@@ -148,6 +149,10 @@ class PoolStock {
     this.#start = Math.min(this.#start, index)
   }
 
+  *passHeld(isHeld: (address: string) => boolean): Work<void> {
+    for (const range of this.ranges.slice(this.#start)) if (yield* range.passHeld(isHeld)) return
+  }
+
   lowest(isHeld: (address: string) => boolean): string | undefined {
     for (; this.#start < this.ranges.length; this.#start++) {
       const address = this.ranges[this.#start]?.lowest(isHeld)
@@ -176,7 +181,8 @@ export class PoolTable {
   readonly #free: IntervalIndex<FreeRange>
   readonly #stocks = new Map<Pool, Readonly<Record<Family, PoolStock>>>()
   readonly #byNamespace = new Map<string, readonly Pool[]>()
-  #isPassed = false
+  /** Of which the next address may be one of many that are held. */
+  readonly #unpassed = new Set<PoolStock>()
 
   /** `pools` oldest first. */
   constructor(pools: readonly Pool[], reserved: Reserved) {
@@ -188,6 +194,7 @@ export class PoolTable {
       const stockOf = (family: Family): PoolStock => new PoolStock(given.filter((range) => range.family === family))
       const stocks = { ipv4: stockOf('ipv4'), ipv6: stockOf('ipv6') }
       this.#stocks.set(pool, stocks)
+      this.#unpassed.add(stocks.ipv4).add(stocks.ipv6)
       free.push(...stocks.ipv4.ranges, ...stocks.ipv6.ranges)
     }
     this.#free = new IntervalIndex(free)
@@ -219,19 +226,18 @@ export class PoolTable {
     return this.#free.at(family, value).some((range) => range.gives(value) && ranges.includes(range))
   }
 
-  /**
-   * Once: goes past what was held before the first address is given away. {@link lowest} would do so in one turn, over
-   * as many as there are Services.
-   */
+  /** Goes past what is held. {@link lowest} would do so in one turn, over as many as there are Services. */
   *passHeld(isHeld: (address: string) => boolean): Work<void> {
-    if (this.#isPassed) return
-    for (const { ipv4, ipv6 } of this.#stocks.values())
-      for (const range of [...ipv4.ranges, ...ipv6.ranges]) yield* range.passHeld(isHeld)
-    this.#isPassed = true
+    for (const stock of this.#unpassed) {
+      yield* stock.passHeld(isHeld)
+      this.#unpassed.delete(stock)
+    }
   }
 
   lowest(pool: Pool, family: Family, isHeld: (address: string) => boolean): string | undefined {
-    return this.#stocks.get(pool)?.[family].lowest(isHeld)
+    const stock = this.#stocks.get(pool)?.[family]
+    if (stock !== undefined) this.#unpassed.add(stock)
+    return stock?.lowest(isHeld)
   }
 
   /** While it is free the pool is not full of its family: lower ones are given away before it. */

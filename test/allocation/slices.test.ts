@@ -289,23 +289,25 @@ test('while one agent is in the middle of a settle another changes nothing, and 
     assert.deepEqual(one.source.answerOf('default/a').addresses, ['10.0.0.0'])
   }))
 
-test('what is held at the beginning of a pool is passed in steps, and not by the first that asks for an address', () => {
+test('what is held of a pool is passed in steps, wherever it begins, and not by one that asks for an address', () => {
   const holders = 500
   const stepsOf = (first: number): number => {
     const allocator = new FolderAllocator(new MemoryBook())
     allocator.setPools([pool('p', ['10.0.0.0-10.0.255.255'])])
     const wishOf = (key: string): Wish => {
       const value = first + Number(key.slice(key.indexOf('/') + 2))
-      const wish = request(key, { status: [`10.0.${value >> 8}.${value & 255}`] })
+      const status = Number.isNaN(value) ? [] : [`10.0.${value >> 8}.${value & 255}`]
+      const wish = request(key.slice(key.indexOf('/') + 1), { status })
       return { subject: wish, request: () => wish }
     }
-    const work = allocator.settle(
-      Array.from({ length: holders }, (_, i) => `default/s${i}`),
-      wishOf,
-    )
+    const all = Array.from({ length: holders }, (_, i) => `default/s${i}`)
+    allOf(allocator.settle(all, wishOf))
     let steps = 0
-    while (work.next().done !== true) steps++
+    for (const key of ['default/new', 'default/newer'])
+      for (const work = allocator.settle([key], wishOf); work.next().done !== true; ) steps++
+    assert.deepEqual(allocator.answerOf('default/newer').addresses, [`10.0.${first === 1 ? '1.245' : '0.1'}`])
     return steps
   }
-  assert.equal(stepsOf(0) - stepsOf(4_096), holders)
+  // The first address is free, and those behind it are not.
+  assert.equal(stepsOf(1) - stepsOf(4_096), holders)
 })
