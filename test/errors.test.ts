@@ -68,7 +68,7 @@ const rows: Readonly<Record<ErrorCode, Run | Shown | (() => unknown)>> = {
   ERR_SYSCALL: ['test/agent/own-addresses.test.ts', 'own addresses are listed once a second at most'],
   ERR_LIBBPF_MISSING: brokenLibrary,
   ERR_BPF_REFUSED: ['test/chart/container.test.ts', 'where the runtime keeps bpf(2) from it the agent says so'],
-  ERR_CONFINED: ['test/sys/confinement.test.ts', 'what was refused is told with who may have refused it'],
+  ERR_CONFINED: ['test/datapath/kernels/confined.ts', 'confined | what its profile refuses is said with its name'],
   ERR_BPF_OBJECT_MISSING: ['test/datapath/loading.test.ts', 'what keeps the datapath from loading is said with a code'],
   ERR_BPF_LOAD: ['test/datapath/loading.test.ts', 'what keeps the datapath from loading is said with a code'],
   ERR_ATTACH: ['test/datapath/uplinks.test.ts', 'an interface without an Ethernet header is refused with the reason'],

@@ -53,6 +53,10 @@ export interface Place {
   readonly authority: string
   /** Whether RuntimeDefault lets bpf(2) through to who has CAP_BPF: containerd does, CRI-O asks for SYS_ADMIN. */
   readonly runtime: 'containerd' | 'cri-o'
+  /** The profile of AppArmor that a runtime gives every pod; by default none. */
+  readonly profile?: string
+  /** Its root is that of a file system in memory, which cannot be put aside (pivot_root(2)). */
+  readonly isInMemory?: boolean
 }
 
 /** What the default profiles of container runtimes refuse to who has no more capabilities than the chart gives. */
@@ -131,6 +135,7 @@ function configurationOf(pod: PodSpec, place: Place): object {
       cwd: '/',
       capabilities: { bounding: capabilities, effective: capabilities, permitted: capabilities },
       noNewPrivileges: context.allowPrivilegeEscalation === false,
+      ...(place.profile === undefined ? {} : { apparmorProfile: place.profile }),
     },
     root: { path: place.image, readonly: context.readOnlyRootFilesystem === true },
     hostname: place.fields['spec.nodeName'],
@@ -165,7 +170,8 @@ export class Pod {
     this.#name = `herald-${process.pid}-${place.folder.split('/').at(-1)}`
     mkdirSync(place.folder, { recursive: true })
     writeFileSync(join(place.folder, 'config.json'), JSON.stringify(configurationOf(spec, place)))
-    this.#child = spawn('runc', [...this.#flags, 'run', '--bundle', place.folder, this.#name], {
+    const how = place.isInMemory === true ? ['--no-pivot'] : []
+    this.#child = spawn('runc', [...this.#flags, 'run', ...how, '--bundle', place.folder, this.#name], {
       stdio: ['ignore', 'pipe', 'pipe'],
     })
     for (const stream of [this.#child.stdout, this.#child.stderr])

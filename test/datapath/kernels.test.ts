@@ -3,37 +3,22 @@
  * unloaded there (kernels/inside.ts). A matrix is printed.
  */
 import assert from 'node:assert/strict'
-import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test, type TestContext } from 'node:test'
-import { writeArchive, type Entry } from './kernels/archive.ts'
-import { mark, type Told } from './kernels/lines.ts'
-import { emulator, runMachine } from './kernels/machine.ts'
-import { moduleFiles } from './kernels/modules.ts'
-import { presentKernels, type Kernel } from './kernels/packages.ts'
-import { bundled, bundleTests, guestRoot, programFiles } from './kernels/programs.ts'
-import { whyNoKernel } from './fixture.ts'
+import type { Entry } from './kernels/archive.ts'
+import { machinePrograms, runInside, whyNoMachines } from './kernels/inside-machine.ts'
+import type { Told } from './kernels/lines.ts'
+import { type Kernel, presentKernels } from './kernels/packages.ts'
+import { bundleTests, programFiles } from './kernels/programs.ts'
 
-const modules = ['veth', 'bridge', 'bonding', 'sch_ingress', 'cls_bpf', 'udp_diag']
 const here = 'test/datapath'
 /** What runs in each machine. */
 const inside = [`${here}/kernels/inside.ts`]
-const alsoNeeded = [
-  `${here}/kernels/first.ts`,
-  `${here}/kernels/lines.ts`,
-  `${here}/actor.ts`,
-  `${here}/socket-actor.ts`,
-]
-/** The compiler of the engine only costs an emulated processor. */
-const nodeFlags = ['--jitless', '--single-threaded']
+const alsoNeeded = [...machinePrograms, `${here}/actor.ts`, `${here}/socket-actor.ts`]
 const checks = ['attached', 'pod here', 'pod on another node', 'past netfilter', 'taken over', 'unloaded']
-/** A machine that hangs. */
-const deadlineMs = 9 * 60_000
-
-const lack = ['/usr/bin', '/usr/local/bin'].some((folder) => existsSync(join(folder, emulator)))
-  ? whyNoKernel()
-  : `needs ${emulator} (package qemu-system-x86)`
+const lack = whyNoMachines()
 let folder = ''
 let common: readonly Entry[] = []
 
@@ -50,7 +35,7 @@ describe('other kernels', { concurrency: true }, () => {
     const skip = typeof found === 'string' ? found : lack
     test(`Linux ${name}`, { skip }, async (t) => {
       if (typeof found === 'string') return
-      const { told, console: shown } = await runInside(found, t.signal)
+      const { told, console: shown } = await runInside(found, folder, inside, common, t.signal)
       print(t, found, told)
       for (const each of told.filter(({ type }) => type === 'pass' || type === 'fail'))
         await t.test(`Linux ${found.release}: ${each.name}`, () => assert.equal(each.type, 'pass', each.text))
@@ -58,32 +43,6 @@ describe('other kernels', { concurrency: true }, () => {
     })
   }
 })
-
-async function runInside(kernel: Kernel, signal: AbortSignal): Promise<{ told: readonly Told[]; console: string }> {
-  const archive = join(folder, `${kernel.release}.cpio`)
-  const loaded = moduleFiles(kernel.modules, modules).map((file, index) => ({
-    path: `/modules/${String(index).padStart(3, '0')}.ko`,
-    content: { file },
-  }))
-  writeArchive(archive, [{ path: '/dev/console', content: { device: [5, 1] } }, ...loaded, ...common])
-  const first = ['/bin/node', ...nodeFlags, join(guestRoot, bundled(`${here}/kernels/first.ts`))]
-  const files = inside.map((file) => join(guestRoot, bundled(file)))
-  const told: Told[] = []
-  const hear = (line: string): void => {
-    if (process.env['HERALD_CONSOLE'] !== undefined) console.log(line)
-    const at = line.indexOf(mark)
-    if (at >= 0) told.push(JSON.parse(line.slice(at + mark.length)) as Told)
-  }
-  const ended = await runMachine(
-    kernel,
-    archive,
-    [...first, ...files],
-    hear,
-    AbortSignal.any([signal, AbortSignal.timeout(deadlineMs)]),
-  )
-  rmSync(archive)
-  return { told, console: ended.console }
-}
 
 /** Attach and family to what was checked, and what the verifier had to walk. */
 function print(t: TestContext, { release }: Kernel, told: readonly Told[]): void {

@@ -19,6 +19,7 @@ const restart = 0x0123_4567
 for (const [type, target] of [
   ['proc', '/proc'],
   ['sysfs', '/sys'],
+  ['securityfs', '/sys/kernel/security'],
   ['devtmpfs', '/dev'],
   ['cgroup2', '/sys/fs/cgroup'],
   ['tmpfs', '/run'],

@@ -1,6 +1,6 @@
 /**
- * Kernels of the distribution's packages, unpacked into a cache and never installed: `apt-get download`, `dpkg-deb`.
- * Another kernel is another row.
+ * Kernels of the distribution's packages, and what loads a profile into one, unpacked into a cache and never installed:
+ * `apt-get download`, `dpkg-deb`. Another kernel is another row.
  */
 import { execFileSync, spawnSync } from 'node:child_process'
 import {
@@ -37,6 +37,9 @@ export interface Kernel {
   readonly modules: string
 }
 
+/** Installed, it would put profiles of its own around the programs of this machine. */
+const parserPackage = 'apparmor'
+
 const cache = (): string => join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'herald', 'kernels')
 
 /** What is there now by name, without asking anybody; a reason for each that is not. */
@@ -59,6 +62,14 @@ export function presentKernels(): readonly { readonly name: string; readonly fou
   })
 }
 
+/** The program that compiles a profile of AppArmor; a reason where it is not there. */
+export function presentParser(): { readonly path: string } | string {
+  const path = join(cache(), parserPackage, 'sbin/apparmor_parser')
+  return existsSync(path)
+    ? { path }
+    : `the package ${parserPackage} is not there; \`npm test -- datapath\` fetches it with apt-get`
+}
+
 function releaseIn(folder: string): string | undefined {
   const modules = join(folder, 'lib/modules')
   return existsSync(modules) ? readdirSync(modules)[0] : undefined
@@ -67,25 +78,36 @@ function releaseIn(folder: string): string | undefined {
 /** Fetches what is missing or older than what apt knows. Answers with what there is, and why not the rest. */
 export function ensureKernels(note: (text: string) => void): readonly (Kernel | string)[] {
   if (process.arch !== 'x64') return [`virtual machines of other kernels are made on amd64 only`]
-  return rows.map((row) => {
-    let reason = ''
-    try {
-      fetchKernel(row, note)
-    } catch (error) {
-      reason = error instanceof Error ? (error.message.split('\n')[0] ?? '') : String(error)
-    }
+  const kernels = rows.map((row) => {
+    const reason = reasonOf(() => {
+      const wanted = kernelPackage(row.metaPackage) ?? afterUpdate(row.metaPackage)
+      if (wanted === undefined) throw new Error(`apt knows no package ${row.metaPackage}`)
+      fetch(row.metaPackage, wanted, note)
+    })
     const found = presentKernels().find(({ name }) => name === row.name)?.found ?? ''
     return typeof found === 'string' ? `Linux ${row.name}: ${reason === '' ? found : reason}` : found
   })
+  // Asked for after them: by then apt has its lists.
+  const whyNoParser = reasonOf(() => fetch(parserPackage, newest(parserPackage), note))
+  return whyNoParser === '' ? kernels : [...kernels, `AppArmor: ${whyNoParser}`]
 }
 
-function fetchKernel({ name, metaPackage }: Row, note: (text: string) => void): void {
-  const wanted = kernelPackage(metaPackage) ?? afterUpdate(metaPackage)
-  if (wanted === undefined) throw new Error(`apt knows no package ${metaPackage}`)
-  const folder = join(cache(), metaPackage)
+/** Why something could not be had; empty where it was. */
+function reasonOf(get: () => void): string {
+  try {
+    get()
+    return ''
+  } catch (error) {
+    return error instanceof Error ? (error.message.split('\n')[0] ?? '') : String(error)
+  }
+}
+
+/** Unpacks a package, as apt takes it, unless it is there. */
+function fetch(name: string, wanted: string, note: (text: string) => void): void {
+  const folder = join(cache(), name)
   const stamp = join(folder, 'package')
   if (existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted) return
-  note(`Linux ${name}: ${wanted}`)
+  note(wanted)
   mkdirSync(dirname(folder), { recursive: true })
   const partial = mkdtempSync(`${folder}-`)
   try {
@@ -118,8 +140,16 @@ function afterUpdate(metaPackage: string): string | undefined {
   return kernelPackage(metaPackage)
 }
 
+/** A package by its version; what apt does not know is fetched, or refused, by its name. */
+function newest(name: string): string {
+  const { stdout } = spawnSync('apt-cache', ['policy', name], { encoding: 'utf8' })
+  const [, version] = /^ *Candidate: (\d\S*)$/m.exec(stdout ?? '') ?? []
+  return version === undefined ? name : `${name}=${version}`
+}
+
 /** The loader of the machine reads them as they are. */
 function unpackModules(folder: string): void {
+  if (!existsSync(join(folder, 'lib/modules'))) return
   const packed = readdirSync(join(folder, 'lib/modules'), { recursive: true, encoding: 'utf8' })
     .filter((path) => path.endsWith('.ko.xz'))
     .map((path) => join(folder, 'lib/modules', path))

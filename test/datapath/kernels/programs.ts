@@ -15,10 +15,11 @@ const root = dirname(dirname(dirname(dirname(fileURLToPath(import.meta.url)))))
 export const guestRoot = '/herald'
 const commands = ['ip', 'tc', 'nsenter', 'sysctl', 'ping']
 
-/** The files of programs and libraries, each at its own place, programs also by `/bin`. */
-export function programFiles(): readonly Entry[] {
+/** The files of programs and libraries, each at its own place, programs also by `/bin`; with `more` by their names. */
+export function programFiles(more: Readonly<Record<string, string>> = {}): readonly Entry[] {
   const node = { path: '/bin/node', content: { file: process.execPath } }
-  const others = commands.map((name) => ({ path: `/bin/${name}`, content: { file: whereIs(name) } }))
+  const all = [...commands.map((name) => [name, whereIs(name)] as const), ...Object.entries(more)]
+  const others = all.map(([name, file]) => ({ path: `/bin/${name}`, content: { file } }))
   const koffi = ['koffi', '@koromix/koffi-linux-x64'].flatMap((name) =>
     filesBelow(`node_modules/${name}`, /\.(js|cjs|json|node)$/),
   )
@@ -49,7 +50,7 @@ function filesBelow(folder: string, pattern: RegExp): readonly Entry[] {
     .map((name) => inCheckout(join(root, folder, name)))
 }
 
-function whereIs(name: string): string {
+export function whereIs(name: string): string {
   return execFileSync('sh', ['-c', `PATH=$PATH:/usr/sbin:/sbin command -v ${name}`], { encoding: 'utf8' }).trim()
 }
 
