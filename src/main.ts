@@ -43,6 +43,7 @@ import { NetfilterLook } from './datapath/netfilter-look.ts'
 import { openDatapath, type OpenedDatapath } from './datapath/open.ts'
 import { type OpenedSockets, openSocketBalancer } from './datapath/open-sockets.ts'
 import { Pins } from './datapath/pins.ts'
+import { ownSocketMaps } from './datapath/sockets.ts'
 import { type Flows, FlowsThread, noFlows } from './flows/flows-thread.ts'
 import { leaseOnServer } from './k8s/apiserver/lease.ts'
 import { ApiRequests } from './k8s/apiserver/requests.ts'
@@ -145,7 +146,7 @@ async function runLocked({ options, begin, signals, log, output }: Start): Promi
     notes: () => [...(life?.faults.current.map(({ text }) => text) ?? []), ...forwardingNotesOf(agent, datapath)],
     metrics: metricsOf(() => figuresOf(agent, [sockets.faults, life?.faults], output), options.metricAliases),
   })
-  const flows = startFlows(options, datapath, agent, log)
+  const flows = startFlows({ options, datapath, agent, sockets }, log)
   const commands = { ...createCommands({ agent, speaker, drain, log }), callerOf: peerCredentials }
   // From here on somebody is answered, and may have us end.
   const ending = ended(signals, speaker, () => agent.isDrained || agent.speaker?.isDraining === true)
@@ -336,10 +337,18 @@ function startSpeaker(
   return speaker
 }
 
-function startFlows(options: AgentOptions, datapath: Datapath, agent: Agent, log: Logger): Flows {
+interface FlowParts {
+  readonly options: AgentOptions
+  readonly datapath: Datapath
+  readonly agent: Agent
+  readonly sockets: NodeSockets
+}
+
+function startFlows({ options, datapath, agent, sockets }: FlowParts, log: Logger): Flows {
   if (datapath.status.kind !== 'ebpf') return noFlows
   return new FlowsThread({
     mapsFolder: new Pins(options.bpffs).mapsFolder,
+    socketMapsFolder: sockets.balancer && ownSocketMaps(options.bpffs),
     nodeName: options.nodeName,
     isAlways: options.flowEvents === 'always',
     names: ({ frontend, backend }) => agent.namesOf(frontend, backend),

@@ -69,7 +69,7 @@ export interface AgentParts {
   /** Where the cluster is told to whom Services are announced. */
   readonly statuses?: Pick<ServiceStatuses, 'readNode' | 'touch' | 'settled' | 'stop'>
   /** What leads sockets on this node to backends. */
-  readonly sockets?: Pick<SocketOrder, 'want' | 'wantNodes' | 'settled'>
+  readonly sockets?: Pick<SocketOrder, 'want' | 'wantNodes' | 'settled' | 'ownerOf'>
   /** Clients come for node ports, also where nothing is announced. */
   readonly replacesKubeProxy?: boolean
   /** What answers load balancers in the place of kube-proxy. */
@@ -207,7 +207,7 @@ export class Agent {
 
   /** Which Service has a frontend, and the pod behind it that has an address, both as `namespace/name`. */
   namesOf(frontend: string, backend: string): { readonly service?: string; readonly pod?: string } {
-    const service = this.order.ownerOf(frontend)
+    const service = this.order.ownerOf(frontend) ?? this.#parts.sockets?.ownerOf(frontend)
     if (service === undefined) return {}
     const pod = backend === '' ? undefined : this.#parts.translator.slices.podOf(service, backend)
     return { service, ...(pod === undefined ? {} : { pod }) }

@@ -96,6 +96,13 @@ export class SocketOrder {
     return this.#wanted.size
   }
 
+  /** The Service whose frontend is asked for at a place, also at any address of a node. */
+  ownerOf(id: string): string | undefined {
+    const any = anyNodeAddress[id.startsWith('[') ? 'ipv6' : 'ipv4']
+    const place = id.slice(id.lastIndexOf(':'))
+    return (this.#wanted.get(id) ?? this.#wanted.get(`${id.startsWith('[') ? `[${any}]` : any}${place}`))?.service
+  }
+
   /** Those of a Service, `namespace/name`, as they are wanted. */
   of(service: string): readonly Frontend[] {
     return [...this.#wanted.values()].filter((frontend) => frontend.service === service)

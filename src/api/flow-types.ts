@@ -13,11 +13,13 @@ const endpointSchema = z.object({
 /** The names and the letter case of `hubble observe -o json`; what is ours lies in `herald`. */
 export const flowSchema = z.object({
   time: z.string().describe('ISO 8601'),
-  verdict: z.enum(['FORWARDED', 'DROPPED']).describe('DROPPED: also what was refused by RST or ICMP'),
+  verdict: z
+    .enum(['FORWARDED', 'DROPPED', 'TRANSLATED'])
+    .describe('DROPPED: also what was refused; TRANSLATED: a socket was led to a backend'),
   drop_reason_desc: z.string().optional().describe('The reason of docs/operate.md in capitals'),
   IP: z
     .object({
-      source: z.string().describe('The client; of a reply that is dropped the pod'),
+      source: z.string().describe('The client; of a reply that is dropped the pod; of a socket 0.0.0.0 or ::'),
       destination: z.string().describe('The address of the Service; of a reply that is dropped the client'),
       ipVersion: z.enum(['IPv4', 'IPv6']).describe('Family'),
     })
@@ -36,10 +38,21 @@ export const flowSchema = z.object({
     .describe('Ports, and of TCP the flags that are set'),
   source: endpointSchema.describe('The pod, where it is one of a Service here'),
   destination: endpointSchema.describe('The pod to which the flow goes'),
-  Type: z.literal('L3_L4').describe('Always'),
+  Type: z.enum(['L3_L4', 'SOCK']).describe('Whether it is of a packet or of a socket'),
   node_name: z.string().describe('Name of the Node'),
   is_reply: z.boolean().describe('Whether a pod sent it'),
-  event_type: z.object({ type: z.number().describe('1: a drop, 4: anything else') }).describe('As Hubble numbers it'),
+  event_type: z
+    .object({
+      type: z.number().describe('1: a packet that was dropped, 4: any other packet, 7: a socket'),
+      sub_type: z.number().optional().describe('Of a socket: 1 as it asked, 2 led to a backend'),
+    })
+    .describe('As Hubble numbers it'),
+  sock_xlate_point: z
+    .enum(['SOCK_XLATE_POINT_PRE_DIRECTION_FWD', 'SOCK_XLATE_POINT_POST_DIRECTION_FWD'])
+    .optional()
+    .describe('Of a socket: PRE where nobody is behind what it asked for, POST where it was led'),
+  socket_cookie: z.string().optional().describe('Of a socket: the number that the kernel gave it'),
+  cgroup_id: z.string().optional().describe('Of a socket: the group of whose process asked (inode of its folder)'),
   destination_service: z
     .object({ namespace: z.string().describe('Of the Service'), name: z.string().describe('Of the Service') })
     .optional()
@@ -48,13 +61,12 @@ export const flowSchema = z.object({
   Summary: z.string().describe('For people'),
   herald: z
     .object({
-      type: z.enum(['new', 'close', 'rehash', 'drop']).describe('What happened'),
+      type: z.enum(['new', 'close', 'rehash', 'drop', 'led']).describe('What happened'),
       detail: z
         .string()
         .describe(
           'by_client, by_pod, fin, reset_by_client, reset_by_pod, previous_table, current_table, half_restored, ' +
-            'forwarded or second_chance; ' +
-            'of a drop its reason',
+            'forwarded or second_chance; of a socket by_connect or by_send; of a drop its reason',
         ),
       fate: z.enum(['answered', 'refused', 'dropped', 'held', 'served']).optional().describe('Of a drop'),
       backend: z
@@ -62,6 +74,10 @@ export const flowSchema = z.object({
         .optional()
         .describe('Where the flow goes'),
       length: z.number().optional().describe('Octets of the packet'),
+      process: z
+        .object({ id: z.number().describe('On the host'), name: z.string().describe('Of its thread') })
+        .optional()
+        .describe('Of a socket: who asked'),
     })
     .describe('What Hubble has no word for'),
 })

@@ -48,9 +48,10 @@ function lossText({ time }: FlowResponse, { source, num_events_lost: events }: L
 }
 
 function compact({ printNodeName }: FlowTextOptions): (parts: Parts, flow: Flow) => string {
-  return ({ time, node, source, destination, type, verdict, summary }, { is_reply: isReply }) => {
+  return ({ time, node, source, destination, type, verdict, summary }, { is_reply: isReply, Type: kind }) => {
     const where = printNodeName === true ? ` [${node}]` : ''
-    const ends = isReply ? `${destination} <- ${source}` : `${source} -> ${destination}`
+    const [left, right] = isReply ? [destination, source] : [source, destination]
+    const ends = `${left} ${kind === 'SOCK' ? '<>' : isReply ? '<-' : '->'} ${right}`
     return `${printable(`${time}${where}: ${ends} ${type}`)} ${painted(verdict)} ${printable(`(${summary})`)}\n`
   }
 }
@@ -98,20 +99,28 @@ function partsOf(flow: Flow, options: FlowTextOptions): Parts {
   return {
     time: timeText(flow.time, options),
     node: flow.node_name,
-    source: withPort(ip.source, ports?.source_port),
+    source: herald.process === undefined ? withPort(ip.source, ports?.source_port) : processText(herald.process),
     destination:
       name === undefined
         ? withPort(ip.destination, ports?.destination_port)
         : `${name}:${ports?.destination_port ?? 0} (${ip.destination})`,
-    type: herald.type === 'drop' ? herald.detail : herald.type,
+    type: typeText(herald),
     verdict,
     summary: [flow.Summary, ...wordsOf(herald), ...backendOf(flow, isNumeric)].join('; '),
   }
 }
 
+const processText = ({ id, name }: NonNullable<Flow['herald']['process']>): string => `${name || '-'} (process ${id})`
+
+/** Of a socket as Hubble has it. */
+function typeText({ type, detail }: Flow['herald']): string {
+  if (type === 'drop') return detail
+  return type === 'led' ? 'post-xlate-fwd' : type
+}
+
 function wordsOf({ type, detail, fate }: Flow['herald']): readonly string[] {
   if (type === 'drop') return fate === undefined ? [] : [fate]
-  return detail === 'by_client' ? [] : [detail.replaceAll('_', ' ')]
+  return detail === 'by_client' || detail === 'by_connect' ? [] : [detail.replaceAll('_', ' ')]
 }
 
 function backendOf({ destination, herald: { backend } }: Flow, isNumeric: boolean): readonly string[] {

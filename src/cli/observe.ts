@@ -27,8 +27,12 @@ interface Filters {
 }
 
 const filterFlags: readonly (readonly [flags: string, key: FlowFilterKey, description: string])[] = [
-  ['-t, --type <type>', 'type', 'new, close, rehash or drop; trace: all but drop'],
-  ['--verdict <verdict>', 'verdict', 'FORWARDED or DROPPED'],
+  [
+    '-t, --type <type>',
+    'type',
+    'new, close, rehash, drop or led; trace: all of packets but drop; trace-sock: all of sockets',
+  ],
+  ['--verdict <verdict>', 'verdict', 'FORWARDED, DROPPED or TRANSLATED'],
   ['--drop-reason-desc <reason>', 'drop-reason-desc', 'why a packet was dropped, by the names of docs/operate.md'],
   ['--protocol <name>', 'protocol', 'tcp, udp, icmp, icmpv4, icmpv6 or sctp'],
   ['--tcp-flags <flags>', 'tcp-flags', 'TCP flags that are all set, as SYN,ACK'],
@@ -46,7 +50,7 @@ const filterFlags: readonly (readonly [flags: string, key: FlowFilterKey, descri
 ]
 
 export function addObserve(program: Command): void {
-  const observe = program.command('observe').description('events of flows in the kernel: new, close, rehash, drop')
+  const observe = program.command('observe').description('events of flows in the kernel: new, close, rehash, drop, led')
   const filters: Filters = { isNegated: false, allow: {}, deny: {} }
   observe
     .option('-f, --follow', 'go on with events as they come, until interrupted')

@@ -4,7 +4,10 @@ import { offsets } from './layout.ts'
 import { reasonNames, type ReasonName } from './reasons.ts'
 
 /** In the order of `enum event_type`. */
-export const eventTypes = ['new', 'close', 'rehash', 'drop'] as const
+export const packetEventTypes = ['new', 'close', 'rehash', 'drop'] as const
+
+/** `led`: a socket was led to a backend; see socket-events.ts. */
+export const eventTypes = [...packetEventTypes, 'led'] as const
 
 export type EventType = (typeof eventTypes)[number]
 
@@ -29,12 +32,25 @@ export interface Endpoint {
   readonly port: number
 }
 
+/** How a socket asked. */
+export type SocketEventDetail = 'by_connect' | 'by_send'
+
+/** Of which socket an event is. */
+export interface ClientSocket {
+  readonly cookie: bigint
+  /** Of cgroup v2: the inode of its folder. */
+  readonly cgroup: bigint
+  /** The id of the process on the host, and the name of its thread. */
+  readonly process: number
+  readonly command: string
+}
+
 /** One event as the kernel told it, without names. */
 export interface DatapathEvent {
   /** CLOCK_MONOTONIC. */
   readonly timeNs: bigint
   readonly type: EventType
-  readonly detail: EventDetail | ReasonName
+  readonly detail: EventDetail | SocketEventDetail | ReasonName
   readonly protocol: number
   readonly source: Endpoint
   readonly destination: Endpoint
@@ -43,6 +59,8 @@ export interface DatapathEvent {
   readonly tcpFlags: number
   /** 0: not known. */
   readonly length: number
+  /** Undefined: it is of a packet. Of a socket nothing else is known of whom it is: it has no address yet. */
+  readonly socket?: ClientSocket
 }
 
 /** EVENT_TIME_SHIFT */
@@ -53,7 +71,7 @@ const mappedPrefix = 0xffff
 /** undefined for what this version does not know. `nowNs` is later than the event by less than an hour. */
 export function decodeEvent(view: DataView, at: number, nowNs: bigint): DatapathEvent | undefined {
   const place = offsets.event
-  const type = eventTypes[view.getUint8(at + place.type)]
+  const type = packetEventTypes[view.getUint8(at + place.type)]
   const number = view.getUint8(at + place.detail)
   const detail = type === 'drop' ? reasonNames[number] : eventDetails[number]
   if (type === undefined || detail === undefined) return undefined

@@ -4,6 +4,7 @@
  */
 import type { Backend } from '../desired/model.ts'
 import { decodeAddressKey, encodeAddressKey } from './address-octets.ts'
+import { sizes } from './layout.ts'
 
 /** Part of the pin path: changes with any layout. */
 export const socketSchema = 2
@@ -19,6 +20,7 @@ export const socketSizes = {
   connected: 48,
   pair: 48,
   sent: 784,
+  event: 88,
 } as const
 
 /** Byte offsets of each field, by the C names. */
@@ -32,11 +34,15 @@ export const socketOffsets = {
   socket_connected: { lock: 0, reserved: 4, frontend: 8, backend: 28 },
   socket_pair: { frontend: 0, backend: 20, used: 40 },
   socket_sent: { lock: 0, reserved: 4, count: 8, pairs: 16 },
+  socket_event: {
+    ...{ time_ns: 0, cookie: 8, cgroup: 16, frontend: 24, backend: 44, process: 64 },
+    ...{ type: 68, protocol: 69, reserved: 70, command: 72 },
+  },
 } as const
 
 export interface SocketMapShape {
-  /** `storage`: what sockets keep for themselves, of which nobody has a list. */
-  readonly kind: 'hash' | 'lru' | 'array' | 'storage'
+  /** `storage`: what sockets keep for themselves, of which nobody has a list. `array`: per CPU; `word`: of all. */
+  readonly kind: 'hash' | 'lru' | 'array' | 'word' | 'storage' | 'ring'
   readonly keyBytes: number
   /** Of one CPU. */
   readonly valueBytes: number
@@ -68,14 +74,22 @@ export const socketMapShapes = {
   sockets_connected: { kind: 'storage', keyBytes: 4, valueBytes: socketSizes.connected, maxEntries: 0 },
   sockets_sent: { kind: 'storage', keyBytes: 4, valueBytes: socketSizes.sent, maxEntries: 0 },
   socket_counts: { kind: 'array', keyBytes: 4, valueBytes: 8, maxEntries: 3 },
+  socket_events: { kind: 'ring', keyBytes: 0, valueBytes: 0, maxEntries: 1 << 18 },
+  socket_observation: { kind: 'word', keyBytes: 4, valueBytes: sizes.observation, maxEntries: 1 },
+  socket_event_limits: { kind: 'array', keyBytes: 4, valueBytes: sizes.eventLimit, maxEntries: 3 },
 } as const satisfies Readonly<Record<string, SocketMapShape>>
 
 export type SocketMapName = keyof typeof socketMapShapes
 export const socketMapNames = Object.keys(socketMapShapes) as readonly SocketMapName[]
-/** Those that are read and written by calls. */
-export type SocketStoreName = Exclude<SocketMapName, 'sockets_connected' | 'sockets_sent'>
+/** Those of sockets themselves, and of who looks. */
+const noStores = [
+  ...['sockets_connected', 'sockets_sent'],
+  ...['socket_events', 'socket_observation', 'socket_event_limits'],
+] as const
+/** Those that say what sockets are led to, and how many were. */
+export type SocketStoreName = Exclude<SocketMapName, (typeof noStores)[number]>
 export const socketStoreNames = socketMapNames.filter(
-  (name): name is SocketStoreName => socketMapShapes[name].kind !== 'storage',
+  (name): name is SocketStoreName => !(noStores as readonly SocketMapName[]).includes(name),
 )
 
 /** enum socket_state: takes new connections; or only what goes on. */

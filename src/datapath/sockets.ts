@@ -72,6 +72,11 @@ export function socketMapFolders(bpffs: string): readonly { readonly folder: str
   }))
 }
 
+const ownFolder = (bpffs: string): string => join(bpffs, 'herald', `sockets-v${socketSchema}`)
+
+/** Where maps of this version are pinned while its programs lead sockets. */
+export const ownSocketMaps = (bpffs: string): string => join(ownFolder(bpffs), 'maps')
+
 /** Whether socket programs of ours, of any schema, are pinned. */
 export function areSocketsPinned(bpffs: string): boolean {
   return foldersIn(bpffs).some((folder) => linksIn(folder).length > 0)
@@ -99,7 +104,7 @@ function* openedBy(options: SocketOptions): Loading<SocketBalancer> {
   const { bpffs, objectFile, log = () => {} } = options
   const cgroup = findCgroup(options.cgroupRoot)
   if (!existsSync(objectFile)) throw new HeraldError('ERR_BPF_OBJECT_MISSING', `${objectFile} does not exist`)
-  const folder = join(bpffs, 'herald', `sockets-v${socketSchema}`)
+  const folder = ownFolder(bpffs)
   const adopted = linksIn(folder).length > 0
   for (const kind of ['maps', 'links']) makeFolder(join(folder, kind), 0o700)
   pinMissingMaps(folder, log)

@@ -81,7 +81,8 @@ function nameTest(read: (event: NamedEvent) => string | undefined): (value: stri
 }
 
 function typeTest(value: string): EventTest | string {
-  if (value === 'trace') return ({ type }) => type !== 'drop'
+  if (value === 'trace') return ({ type, socket }) => type !== 'drop' && socket === undefined
+  if (value === 'trace-sock') return ({ socket }) => socket !== undefined
   return oneOf([...eventTypes], ({ type }) => type)(value)
 }
 
@@ -121,7 +122,7 @@ const podOn =
 
 const makers: Readonly<Record<FlowFilterKey, (value: string) => EventTest | string>> = {
   type: typeTest,
-  verdict: oneOf(['FORWARDED', 'DROPPED'], verdictOf),
+  verdict: oneOf(['FORWARDED', 'DROPPED', 'TRANSLATED'], verdictOf),
   'drop-reason-desc': oneOf(reasonNames, ({ type, detail }) => (type === 'drop' ? detail : '')),
   protocol: protocolTest,
   'tcp-flags': flagsTest,

@@ -2,56 +2,34 @@
  * Entry of the thread that reads flow events: ring buffer, names, observers. It lives while somebody looks, and says to
  * the programs again and again that somebody does; what it does in one turn is bounded.
  *
- *     programs --ring--> EventNames --named--> Observers --chunks of lines--> main thread --> sockets
- *                          `--questions--> main thread
+ *     programs --rings--> EventNames --named--> Observers --chunks of lines--> main thread --> sockets
+ *                           `--questions--> main thread
  */
-import { join } from 'node:path'
 import { parentPort, workerData } from 'node:worker_threads'
-import { decodeEvent, decodeUntold, encodeObservation } from '../datapath/events.ts'
-import { mapShapes, sizes } from '../datapath/layout.ts'
-import { indexKey } from '../datapath/maps.ts'
+import type { DatapathEvent } from '../datapath/events.ts'
 import { HeraldError } from '../errors.ts'
-import { BpfMap, closeFd, openPinned, possibleCpus } from '../sys/bpf.ts'
-import { RingBuffer } from '../sys/ring-buffer.ts'
 import { EventNames } from './event-names.ts'
+import { EventRing, ringKinds } from './event-ring.ts'
 import { Observers } from './observers.ts'
 import type { FromReader, ReaderOptions, ToReader } from './protocol.ts'
 
 if (parentPort === null) throw new HeraldError('ERR_USAGE', 'flow events are read in a worker thread only')
 const port = parentPort
-const { mapsFolder, nodeName }: ReaderOptions = workerData
+const { mapsFolder, socketMapsFolder, nodeName }: ReaderOptions = workerData
 
-/** Between two looks at the ring. */
+/** Between two looks at the rings. */
 const tickMs = 50
 const maxEventsPerTick = 8_192
 /** The programs tell nothing any more when nobody has said for so long that somebody looks. */
 const observedNs = 3_000_000_000n
 const renewMs = 1_000
-/** Between two events of one kind on one CPU: 5000 a second, in bursts of 256. */
-const intervalNs = 200_000n
-/** An event may be a little younger than the look at the clock. */
-const youngerNs = 1_000_000_000n
 
 const post = (message: FromReader): void => port.postMessage(message)
 
-function open(name: string): number {
-  const fd = openPinned(join(mapsFolder, name))
-  if (fd === undefined) throw new HeraldError('ERR_NO_EVENTS', `${join(mapsFolder, name)} is not pinned`)
-  return fd
-}
-
-function openRing(): RingBuffer {
-  const fd = open('events')
-  try {
-    return new RingBuffer(fd)
-  } finally {
-    closeFd(fd)
-  }
-}
-
-const ring = openRing()
-const observation = new BpfMap('observation', open('observation'))
-const limits = new BpfMap('event_limits', open('event_limits'))
+const rings = [
+  new EventRing(ringKinds.packets, mapsFolder),
+  ...(socketMapsFolder === undefined ? [] : [new EventRing(ringKinds.sockets, socketMapsFolder)]),
+]
 const names = new EventNames((questions) => post({ type: 'ask', questions }))
 const observers = new Observers({
   nodeName,
@@ -59,46 +37,34 @@ const observers = new Observers({
   end: (id) => post({ type: 'end', id }),
 })
 
-function untoldEvents(): number {
-  const value = new Uint8Array(sizes.eventLimit * possibleCpus())
-  let untold = 0
-  for (let kind = 0; kind < mapShapes.event_limits.maxEntries; kind++)
-    if (limits.lookup(indexKey(kind), value)) untold += decodeUntold(value)
-  return untold
-}
-
-const observe = (untilNs: bigint): void => observation.update(indexKey(0), encodeObservation(untilNs, intervalNs))
-
-let untold = untoldEvents()
 let renewAtMs = 0
+
+/** In the order of time: who connects is led before his first packet leaves. */
+function readAll(nowNs: bigint): readonly DatapathEvent[] {
+  const found = rings.map((ring) => ring.read(Math.min(maxEventsPerTick, Math.floor(names.room / rings.length)), nowNs))
+  const all = found.flat()
+  return found.filter(({ length }) => length > 0).length < 2 ? all : all.sort((a, b) => Number(a.timeNs - b.timeNs))
+}
 
 function tick(): void {
   const [nowMs, nowNs] = [Date.now(), process.hrtime.bigint()]
   const wallMs = (timeNs: bigint): number => nowMs - Number(nowNs - timeNs) / 1e6
   if (performance.now() >= renewAtMs) {
     renewAtMs = performance.now() + renewMs
-    observe(nowNs + observedNs)
-    const now = untoldEvents()
-    observers.untold(now - untold)
-    untold = now
+    for (const ring of rings) ring.observe(nowNs + observedNs)
+    observers.untold(rings.reduce((sum, ring) => sum + ring.untold(), 0))
   }
-  ring.read(Math.min(maxEventsPerTick, names.room), (data, at, length) => {
-    const event = length < sizes.event ? undefined : decodeEvent(data, at, nowNs + youngerNs)
-    if (event !== undefined) names.add(event, wallMs(event.timeNs), nowMs)
-  })
+  for (const event of readAll(nowNs)) names.add(event, wallMs(event.timeNs), nowMs)
   for (const event of names.take(nowMs)) observers.take(event)
   observers.flush(nowMs)
 }
 
-ring.skip()
 tick()
 const timer = setInterval(tick, tickMs)
 
 function stop(): void {
   clearInterval(timer)
-  observe(0n)
-  ring.close()
-  for (const { fd } of [observation, limits]) closeFd(fd)
+  for (const ring of rings) ring.close()
   port.close()
 }
 

@@ -134,11 +134,11 @@ export class FlowsThread implements Flows {
   }
 
   #begun(): Worker {
-    const { mapsFolder, nodeName } = this.#options
+    const { mapsFolder, socketMapsFolder, nodeName } = this.#options
     const file = new URL(`./flow-worker${extname(import.meta.url)}`, import.meta.url)
     try {
       return new Worker(file, {
-        workerData: { mapsFolder, nodeName } satisfies ReaderOptions,
+        workerData: { mapsFolder, socketMapsFolder, nodeName } satisfies ReaderOptions,
         name: 'flows',
         resourceLimits: heapLimits,
         // The descriptors are those of libbpf, which Node knows nothing of.

@@ -1,6 +1,6 @@
 /** An event with the names of what it is about, and what of it is shown: in the words of `hubble observe`. Pure. */
 import type { FlowResponse } from '../api/flow-types.ts'
-import type { DatapathEvent, Endpoint } from '../datapath/events.ts'
+import type { ClientSocket, DatapathEvent, Endpoint } from '../datapath/events.ts'
 import { reasonTable, type ReasonName } from '../datapath/reasons.ts'
 import type { Names } from './protocol.ts'
 
@@ -9,10 +9,10 @@ export interface NamedEvent extends DatapathEvent, Names {
   readonly timeMs: number
 }
 
-export type Verdict = 'FORWARDED' | 'DROPPED'
+export type Verdict = 'FORWARDED' | 'DROPPED' | 'TRANSLATED'
 
 export function verdictOf({ type }: Pick<NamedEvent, 'type'>): Verdict {
-  return type === 'drop' ? 'DROPPED' : 'FORWARDED'
+  return type === 'drop' ? 'DROPPED' : type === 'led' ? 'TRANSLATED' : 'FORWARDED'
 }
 
 /** Told by what a pod sends. */
@@ -29,8 +29,13 @@ export const isIpv6 = ({ address }: Endpoint): boolean => address.includes(':')
 /** Numbers of IANA's protocol registry. */
 export const protocolNumbers = { icmp: 1, tcp: 6, udp: 17, icmpv6: 58, sctp: 132 } as const
 
-/** MessageTypeDrop and MessageTypeTrace, as Hubble numbers them. */
-const hubbleTypes = { drop: 1, trace: 4 } as const
+/** MessageTypeDrop, MessageTypeTrace and MessageTypeTraceSock, as Hubble numbers them. */
+const hubbleTypes = { drop: 1, trace: 4, traceSock: 7 } as const
+/** XlatePointPreDirectionFwd and XlatePointPostDirectionFwd, with their names. */
+const points = {
+  before: { number: 1, name: 'SOCK_XLATE_POINT_PRE_DIRECTION_FWD' },
+  behind: { number: 2, name: 'SOCK_XLATE_POINT_POST_DIRECTION_FWD' },
+} as const
 
 /** `namespace/name` in two. */
 function split(name: string): { readonly namespace: string; readonly name: string } {
@@ -45,7 +50,7 @@ function podOf(name: string | undefined): { readonly namespace?: string; readonl
 }
 
 export function flowOf(event: NamedEvent, nodeName: string): FlowResponse {
-  const { type, detail, source, destination, backend, service, pod, length } = event
+  const { type, detail, source, destination, backend, service, pod, length, socket } = event
   const time = new Date(event.timeMs).toISOString()
   const [mine, theirs] = isReply(event) ? [podOf(pod), {}] : [{}, podOf(pod)]
   return {
@@ -61,12 +66,11 @@ export function flowOf(event: NamedEvent, nodeName: string): FlowResponse {
       ...l4Of(event),
       source: mine,
       destination: theirs,
-      Type: 'L3_L4',
+      ...(socket === undefined ? packetOf(event) : socketOf(event, socket)),
       node_name: nodeName,
       is_reply: isReply(event),
-      event_type: { type: type === 'drop' ? hubbleTypes.drop : hubbleTypes.trace },
       ...(service === undefined ? {} : { destination_service: split(service) }),
-      traffic_direction: isReply(event) ? 'EGRESS' : 'INGRESS',
+      traffic_direction: isReply(event) || socket !== undefined ? 'EGRESS' : 'INGRESS',
       Summary: summaryOf(event),
       herald: {
         type,
@@ -74,6 +78,7 @@ export function flowOf(event: NamedEvent, nodeName: string): FlowResponse {
         ...(type === 'drop' ? { fate: reasonTable[detail as ReasonName].fate } : {}),
         ...(backend === undefined ? {} : { backend: { ...backend } }),
         ...(length === 0 ? {} : { length }),
+        ...(socket === undefined ? {} : { process: { id: socket.process, name: socket.command } }),
       },
     },
     node_name: nodeName,
@@ -81,7 +86,27 @@ export function flowOf(event: NamedEvent, nodeName: string): FlowResponse {
   }
 }
 
-type L4 = Pick<NonNullable<FlowResponse['flow']>, 'l4'>
+type Flow = NonNullable<FlowResponse['flow']>
+
+function packetOf({ type }: NamedEvent): Pick<Flow, 'Type' | 'event_type'> {
+  return { Type: 'L3_L4', event_type: { type: type === 'drop' ? hubbleTypes.drop : hubbleTypes.trace } }
+}
+
+type SocketFlow = Pick<Flow, 'Type' | 'event_type' | 'sock_xlate_point' | 'socket_cookie' | 'cgroup_id'>
+
+/** One event, where Hubble has one before and one behind: both ends are in it. */
+function socketOf({ type }: NamedEvent, { cookie, cgroup }: ClientSocket): SocketFlow {
+  const { number, name } = type === 'drop' ? points.before : points.behind
+  return {
+    Type: 'SOCK',
+    event_type: { type: hubbleTypes.traceSock, sub_type: number },
+    sock_xlate_point: name,
+    socket_cookie: String(cookie),
+    cgroup_id: String(cgroup),
+  }
+}
+
+type L4 = Pick<Flow, 'l4'>
 
 function l4Of({ protocol, source, destination, tcpFlags }: NamedEvent): L4 {
   const ports = { source_port: source.port, destination_port: destination.port }

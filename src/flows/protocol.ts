@@ -4,6 +4,8 @@ import type { FlowQuery } from '../api/flow-types.ts'
 export interface ReaderOptions {
   /** Where the maps are pinned. */
   readonly mapsFolder: string
+  /** Those of the socket programs; undefined: there are none. */
+  readonly socketMapsFolder?: string | undefined
   readonly nodeName: string
 }
 

@@ -7,7 +7,7 @@ import fc from 'fast-check'
 import { type FlowResponse, flowResponseSchema } from '../../src/api/flow-types.ts'
 import { flowFormats, flowWriter, type FlowFormat, type FlowTextOptions } from '../../src/cli/flow-text.ts'
 import { displayWidth, isPrintable } from '../../src/cli/text.ts'
-import { type Flow, newFlow } from './flows.ts'
+import { ledFlow, type Flow, newFlow } from './flows.ts'
 
 const drop: Flow = {
   ...newFlow,
@@ -53,6 +53,26 @@ test('a line says when, from whom to whom, what happened and why', () => {
 test('the arrow of a reply points to who gets it, as Hubble has it: the client stands on the left', () => {
   const { destination_service: _service, ...withoutService } = reply
   assert.match(text(withoutService), /: 198\.51\.100\.7:40000 <- 10\.1\.1\.5:8080 new /)
+})
+
+test('whom a socket was led to looks as with Hubble, with the process that asked and both ends', () => {
+  const start = '2026-01-02T03:04:05Z: curl (process 1234) <> default/web:80 (203.0.113.10) '
+  assert.equal(text(ledFlow), `${start}post-xlate-fwd TRANSLATED (TCP; backend default/web-5 10.1.1.5:8080)\n`)
+  const { backend: _backend, ...herald } = ledFlow.herald
+  const sent: Flow = { ...ledFlow, herald: { ...ledFlow.herald, detail: 'by_send' } }
+  assert.match(text(sent), /post-xlate-fwd TRANSLATED \(TCP; by send; backend /)
+  const refused: Flow = {
+    ...ledFlow,
+    verdict: 'DROPPED',
+    herald: { ...herald, type: 'drop', detail: 'no_backend', fate: 'refused' },
+  }
+  assert.equal(text(refused), `${start}no_backend DROPPED (TCP; refused)\n`)
+  assert.match(text(ledFlow, 'dict'), /^ {5}SOURCE: curl \(process 1234\)$/m)
+  assert.match(
+    text(ledFlow, 'table'),
+    /^\S+ +curl \(process 1234\) +default\/web:80 \S+ +post-xlate-fwd +TRANSLATED +TCP/m,
+  )
+  assert.deepEqual(JSON.parse(text(ledFlow, 'json')), said(ledFlow))
 })
 
 test('numbers in place of names, the node beside the time, and the time in three forms', () => {
@@ -146,7 +166,7 @@ const anyFlow: fc.Arbitrary<Flow> = fc
     summary: hostile,
     detail: hostile,
     isReply: fc.boolean(),
-    kind: fc.constantFrom('new' as const, 'close' as const, 'rehash' as const, 'drop' as const),
+    kind: fc.constantFrom('new' as const, 'close' as const, 'rehash' as const, 'drop' as const, 'led' as const),
     l4: fc.constantFrom<NonNullable<Flow['l4']> | undefined>(newFlow.l4, undefined, { ICMPv4: {} }, {}),
   })
   .map(({ name, namespace, pod, node, summary, detail, isReply, kind, l4 }): Flow => {

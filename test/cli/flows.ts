@@ -19,3 +19,19 @@ export const newFlow: Flow = {
   Summary: 'TCP Flags: SYN',
   herald: { type: 'new', detail: 'by_client', backend: { address: '10.1.1.5', port: 8080 } },
 }
+
+/** A socket of a process on the node, as an agent tells of it. */
+export const ledFlow: Flow = {
+  ...newFlow,
+  verdict: 'TRANSLATED',
+  IP: { ...newFlow.IP, source: '0.0.0.0' },
+  l4: { TCP: { source_port: 0, destination_port: 80 } },
+  Type: 'SOCK',
+  event_type: { type: 7, sub_type: 2 },
+  sock_xlate_point: 'SOCK_XLATE_POINT_POST_DIRECTION_FWD',
+  socket_cookie: '4097',
+  cgroup_id: '7730',
+  traffic_direction: 'EGRESS',
+  Summary: 'TCP',
+  herald: { ...newFlow.herald, type: 'led', detail: 'by_connect', process: { id: 1234, name: 'curl' } },
+}

@@ -17,7 +17,7 @@ import {
   usedSlots,
   writeBackend,
 } from '../../src/datapath/layout.ts'
-import { eventDetails, eventTypes } from '../../src/datapath/events.ts'
+import { eventDetails, packetEventTypes } from '../../src/datapath/events.ts'
 import { familyNames, reasonNames } from '../../src/datapath/reasons.ts'
 import { readBtf } from './btf.ts'
 
@@ -88,7 +88,7 @@ test('every map has the kind, sizes and entries that the header gives it', { ski
     const [base = '', shift = '0'] = text.replace('VIPS_PER_LIMIT_BITS', '8').split(' << ')
     const named = {
       'REASON_COUNT * FAMILY_COUNT': reasonNames.length * familyNames.length,
-      'EVENT_TYPE_COUNT + REASON_COUNT': eventTypes.length + reasonNames.length,
+      'EVENT_TYPE_COUNT + REASON_COUNT': packetEventTypes.length + reasonNames.length,
       LIMIT_COUNT: 7,
       SCRATCH_COUNT: 2,
     }[base]
@@ -117,7 +117,7 @@ test('reasons have the names and the order of the programs', () => {
     [...header.matchAll(new RegExp(`^\\t${kind}_(\\w+),.*$`, 'gm'))].map((match) => (match[1] ?? '').toLowerCase())
   assert.deepEqual(words('REASON'), [...reasonNames, 'count'])
   assert.deepEqual(words('FAMILY'), [...familyNames, 'count'])
-  assert.deepEqual(words('EVENT'), [...eventTypes, 'type_count'])
+  assert.deepEqual(words('EVENT'), [...packetEventTypes, 'type_count'])
   assert.deepEqual(words('DETAIL'), [...eventDetails, 'count'])
 })
 

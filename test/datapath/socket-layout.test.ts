@@ -21,6 +21,7 @@ import {
   socketOffsets,
   socketSizes,
 } from '../../src/datapath/socket-layout.ts'
+import { socketEventTypes } from '../../src/datapath/socket-events.ts'
 import { readBtf } from './btf.ts'
 
 const { skip, struct, variables } = readBtf(() => join(dirname(buildBpf()), 'socket.bpf.o'))
@@ -39,11 +40,21 @@ test('every key and value of a socket map is as long as in the compiled object',
 
 test('every socket map has the kind, sizes and entries that the header gives it', { skip }, () => {
   const header = readFileSync(new URL('../../src/datapath/bpf/socket.h', import.meta.url), 'utf8')
-  const kinds = { HASH: 'hash', LRU_HASH: 'lru', PERCPU_ARRAY: 'array', SK_STORAGE: 'storage' } as const
+  const kinds = {
+    HASH: 'hash',
+    LRU_HASH: 'lru',
+    PERCPU_ARRAY: 'array',
+    SK_STORAGE: 'storage',
+    RINGBUF: 'ring',
+    ARRAY: 'word',
+  } as const
   const bytesOf = (type: string): number =>
     ({ int: 4, __u32: 4, __u64: 8 })[type] ?? struct(type.replace('struct ', ''))?.size ?? 0
   const entriesOf = (text: string): number => {
-    const [base = '', shift = '0'] = text.replace('SOCKET_COUNTS', '3').split(' << ')
+    const [base = '', shift = '0'] = text
+      .replace('SOCKET_COUNTS', '3')
+      .replace('SOCKET_EVENT_TYPE_COUNT', '3')
+      .split(' << ')
     return Number(base) * 2 ** Number(shift)
   }
   const maps = [...header.matchAll(/^struct \{\n((?:\t__.*\n)+)\} (\w+) SEC/gm)].map(([, body = '', name = '']) => {
@@ -58,6 +69,12 @@ test('every socket map has the kind, sizes and entries that the header gives it'
   })
   assert.deepEqual(Object.fromEntries(maps), socketMapShapes)
   assert.deepEqual([...variables].sort(), [...socketMapNames, '_license', 'may_say_why'].sort())
+})
+
+test('what is told of sockets has the names and the order of the programs', () => {
+  const header = readFileSync(new URL('../../src/datapath/bpf/socket.h', import.meta.url), 'utf8')
+  const words = [...header.matchAll(/^\tSOCKET_EVENT_(\w+),.*$/gm)].map(([, word = '']) => word.toLowerCase())
+  assert.deepEqual(words, [...socketEventTypes, 'type_count'])
 })
 
 test('what is encoded is decoded again, of either family', () => {

@@ -17,6 +17,17 @@ export const connection: NamedEvent = {
   timeMs: 1_000,
 }
 
+/** Of a process of the node, to a pod by the name of its Service. */
+export const ledSocket: NamedEvent = {
+  ...connection,
+  type: 'led',
+  detail: 'by_connect',
+  tcpFlags: 0,
+  length: 0,
+  source: { address: '0.0.0.0', port: 0 },
+  socket: { cookie: 4_097n, cgroup: 7_730n, process: 1_234, command: 'curl' },
+}
+
 const address = fc.constantFrom('198.51.100.7', '203.0.113.10', '10.1.1.5', '2001:db8::7', 'fd00::5')
 const endpoint = fc.record({ address, port: fc.constantFrom(53, 80, 8080, 40_000) })
 
@@ -29,6 +40,7 @@ export const anyEvent: fc.Arbitrary<NamedEvent> = fc
       ['rehash', 'current_table'] as const,
       ['drop', 'no_backend'] as const,
       ['drop', 'reply_unmatched'] as const,
+      ['led', 'by_connect'] as const,
     ),
     protocol: fc.constantFrom(1, 6, 17, 58, 132, 47),
     tcpFlags: fc.nat(255),

@@ -5,6 +5,7 @@ import { formatFlowQuery, parseFlowQuery } from '../../src/api/flow-query.ts'
 import type { FlowFilterKey, FlowQuery } from '../../src/api/flow-types.ts'
 import { compileFilter } from '../../src/flows/filter.ts'
 import type { NamedEvent } from '../../src/flows/named-event.ts'
+import { connection, ledSocket } from './event.ts'
 
 const event: NamedEvent = {
   timeNs: 0n,
@@ -64,6 +65,22 @@ for (const [key, value, isWanted] of taken)
     if (key === 'type' && !isWanted) assert.throws(() => compileFilter(filter), { code: 'ERR_USAGE' })
     else assert.equal(compileFilter(filter)(event), isWanted)
   })
+
+test('sockets are found by what Hubble calls them, and by all that is known of them, and are no packets', () => {
+  const refused: NamedEvent = { ...ledSocket, type: 'drop', detail: 'no_backend', backend: undefined }
+  const found = (key: FlowFilterKey, value: string): readonly boolean[] =>
+    [ledSocket, refused, connection].map(compileFilter({ allow: { [key]: [value] }, deny: {} }))
+  assert.deepEqual(found('type', 'trace-sock'), [true, true, false])
+  assert.deepEqual(found('type', 'trace'), [false, false, true])
+  assert.deepEqual(found('type', 'led'), [true, false, false])
+  assert.deepEqual(found('type', 'drop'), [false, true, false])
+  assert.deepEqual(found('verdict', 'translated'), [true, false, false])
+  assert.deepEqual(found('verdict', 'DROPPED'), [false, true, false])
+  assert.deepEqual(found('drop-reason-desc', 'no_backend'), [false, true, false])
+  assert.deepEqual(found('service', 'default/web'), [true, true, true])
+  assert.deepEqual(found('to-ip', '10.1.1.5'), [true, false, true])
+  assert.deepEqual(found('from-ip', '198.51.100.7'), [false, false, true])
+})
 
 test('what is no query is refused, and every query is read as it was written', () => {
   for (const text of [

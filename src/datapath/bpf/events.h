@@ -5,25 +5,9 @@
 #ifndef HERALD_EVENTS_H
 #define HERALD_EVENTS_H
 
+#include "event-limit.h"
 #include "hairpin-flow.h"
 #include "packet.h"
-
-#define EVENT_BURST 256
-
-/* Per CPU and kind, so that a flood of one kind hides no other. Token bucket as in answer.h. */
-static __always_inline bool is_event_due(const struct observation *observed, struct event_limit *limit, __u64 now)
-{
-	__u64 start = now;
-
-	if (limit->debt_until_ns > now + EVENT_BURST * observed->interval_ns) {
-		limit->limited += 1;
-		return false;
-	}
-	if (limit->debt_until_ns > start)
-		start = limit->debt_until_ns;
-	limit->debt_until_ns = start + observed->interval_ns;
-	return true;
-}
 
 /* Tells the event that was drafted. Whoever looks says so again and again: one that was killed is forgotten. A function
  * of its own to the verifier, which walks it once and not in every state of its callers. The reader looks by itself:

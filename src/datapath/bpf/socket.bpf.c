@@ -11,6 +11,7 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 #include <stdbool.h>
+#include "socket-events.h"
 #include "socket-own.h"
 
 /* What connect(2) and send(2) answer where nobody is behind a frontend: as with kube-proxy's REJECT. */
@@ -23,6 +24,7 @@ const volatile __u32 may_say_why SEC(".rodata.say_why") = 1;
 enum fate {
 	NOT_OURS,
 	TRANSLATED,
+	GOES_ON, /* a datagram to whom those before it went */
 	REFUSED,
 };
 
@@ -119,7 +121,7 @@ static __always_inline enum fate choose(const struct frontend_key *key, bool has
 		frontend = *found;
 		client.service = frontend.service;
 		if (has_sent && is_taken(key, backend, SOCKET_RESTING, false))
-			return TRANSLATED;
+			return GOES_ON;
 		if (frontend.affinity_sec && choose_kept(key, frontend.affinity_sec, &client, backend)) {
 			keep(&client, backend);
 			return TRANSLATED;
@@ -202,6 +204,8 @@ static __always_inline int to_backend(struct bpf_sock_addr *ctx, struct endpoint
 	fate = choose(&key, has_sent, bpf_get_netns_cookie(ctx), &backend);
 	if (fate == REFUSED) {
 		count(SOCKET_REFUSED);
+		backend = (struct endpoint){};
+		tell_socket(ctx, SOCKET_EVENT_REFUSED, peer, &backend);
 		return refuse(ECONNREFUSED);
 	}
 	if (fate == NOT_OURS) {
@@ -215,6 +219,8 @@ static __always_inline int to_backend(struct bpf_sock_addr *ctx, struct endpoint
 		if (!is_tcp)
 			return refuse(ENOBUFS);
 	}
+	if (fate == TRANSLATED)
+		tell_socket(ctx, is_connecting ? SOCKET_EVENT_CONNECT : SOCKET_EVENT_SEND, peer, &backend);
 	*peer = backend;
 	count(SOCKET_TRANSLATED);
 	return 1;

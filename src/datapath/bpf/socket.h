@@ -83,6 +83,28 @@ struct socket_sent {
 	struct socket_pair pairs[SOCKET_PAIRS];
 };
 
+/* What is told to whoever looks: whom a socket was led to, or that nobody is there. Its names are those of
+ * socket-events.ts. */
+enum socket_event_type {
+	SOCKET_EVENT_CONNECT,
+	SOCKET_EVENT_SEND, /* of a socket without a connection, to a backend that it did not have */
+	SOCKET_EVENT_REFUSED,
+	SOCKET_EVENT_TYPE_COUNT,
+};
+
+struct socket_event {
+	__u64 time_ns; /* CLOCK_MONOTONIC */
+	__u64 cookie;  /* of the socket */
+	__u64 cgroup;  /* the group of whose process asked; of cgroup v2 the inode of its folder */
+	struct endpoint frontend; /* as it was asked for */
+	struct endpoint backend;  /* zero: none */
+	__u32 process; /* its id on the host */
+	__u8 type;
+	__u8 protocol;
+	__u16 reserved;
+	char command[16]; /* the name of its thread, with a zero behind it */
+};
+
 /* What led.bpf.c tells of a connected UDP socket: struct inet_diag_sockid, by which it may be ended, and the pair. */
 struct socket_led {
 	__be16 own_port;
@@ -163,5 +185,24 @@ struct {
 	__type(key, __u32); /* enum socket_count */
 	__type(value, __u64);
 } socket_counts SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 18);
+} socket_events SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct observation);
+} socket_observation SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, SOCKET_EVENT_TYPE_COUNT);
+	__type(key, __u32); /* enum socket_event_type */
+	__type(value, struct event_limit);
+} socket_event_limits SEC(".maps");
 
 #endif

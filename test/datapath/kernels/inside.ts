@@ -8,7 +8,9 @@ import { release } from 'node:os'
 import { test, type TestContext } from 'node:test'
 import koffi from 'koffi'
 import type { AttachMode } from '../../../src/datapath/datapath.ts'
+import { ownSocketMaps } from '../../../src/datapath/sockets.ts'
 import { translatedNode } from '../../../src/desired/model.ts'
+import { EventRing, ringKinds } from '../../../src/flows/event-ring.ts'
 import { isBefore } from '../../../src/datapath/refusal.ts'
 import { programInfo, runXdpProgram } from '../../../src/sys/bpf.ts'
 import { isTcxSupported } from '../../../src/sys/bpf-attach.ts'
@@ -214,6 +216,9 @@ test('sockets', async (t) => {
   try {
     const balancer = world.open({ log: (text) => said.push(text) })
     const client = world.client()
+    const ring = new EventRing(ringKinds.sockets, ownSocketMaps(world.bpffs))
+    t.after(() => ring.close())
+    ring.observe(process.hrtime.bigint() + 3_600_000_000_000n)
     for (const family of families)
       await t.test(`socket | ${family} | client of the node`, async () => {
         const [vip, pod] = [vips[family], pods[family]]
@@ -225,6 +230,11 @@ test('sockets', async (t) => {
         balancer.upsert(socketFrontend(vip, 'TCP', []))
         // Before 6.1 it is EPERM, and said so.
         await assert.rejects(ask(), said.some((text) => /EPERM/.test(text)) ? /EPERM/ : /ECONNREFUSED/)
+        const told = ring.read(100, process.hrtime.bigint())
+        assert.deepEqual(
+          told.map(({ detail, socket }) => [detail, socket?.process]),
+          ['by_connect', 'by_send', 'no_backend'].map((detail) => [detail, client.child.pid]),
+        )
       })
     for (const family of families)
       await t.test(`socket | ${family} | end of who has nobody`, async (each) => {
