@@ -76,10 +76,10 @@ const isList = ({ query }: Request): boolean => !query.has('watch')
 const isWatch = ({ query }: Request): boolean => query.has('watch')
 
 test('a list of many pages is delivered whole, without what nobody reads, and a watch follows it', async () => {
-  for (let n = 0; n < 1_201; n++) server.put(path, `s${n}`, { n })
+  for (let n = 0; n < 2_501; n++) server.put(path, `s${n}`, { n })
   begin()
   await isSynced()
-  assert.equal(view.objects.size, 1_201)
+  assert.equal(view.objects.size, 2_501)
   assert.equal(server.lists(path), 3)
   await isWatched()
   server.put(path, 'later')
