@@ -56,7 +56,7 @@ export class InForceRecord {
   isThere(): Promise<boolean> {
     return lstat(this.#file).then(
       (found) => found.isFile(),
-      () => false,
+      (error: NodeJS.ErrnoException) => error.code !== 'ENOENT' && error.code !== 'ENOTDIR',
     )
   }
 

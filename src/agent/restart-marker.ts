@@ -3,14 +3,14 @@
  * restarts (RFC 4724: R bit) or starts. A planned stop removes the mark; after a reboot the boot id differs.
  */
 import { readFileSync } from 'node:fs'
-import { rm } from 'node:fs/promises'
+import { lstat, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Clock } from '../clock/clock.ts'
 import { answerWithin } from '../clock/deadline.ts'
 import { systemClock } from '../clock/system-clock.ts'
 import type { DatapathStatus } from '../datapath/datapath.ts'
 import { makeFolder } from '../sys/folder.ts'
-import { readOwnFile, readOwnFileLater, replaceOwnFile, replaceOwnFileLater } from '../sys/own-file.ts'
+import { readOwnFile, replaceOwnFile, replaceOwnFileLater } from '../sys/own-file.ts'
 import type { AgentLog } from './agent-log.ts'
 
 const maxBytes = 128
@@ -60,6 +60,10 @@ export class RestartMarker {
     this.#bootId = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
   }
 
+  get #text(): string {
+    return `${this.#bootId}\n`
+  }
+
   /** A mark that cannot be read is none: the agent starts, and does not claim to restart. */
   get isRestart(): boolean {
     return readOwnFile(this.#file, maxBytes)?.trim() === this.#bootId
@@ -67,18 +71,21 @@ export class RestartMarker {
 
   /** Sessions may exist from now on. Throws what the system answers. */
   set(): void {
-    replaceOwnFile(this.#file, `${this.#bootId}\n`)
+    replaceOwnFile(this.#file, this.#text)
   }
 
   /** The same without holding the loop, and where the folder itself is gone. */
   async setLater(): Promise<void> {
     makeFolder(this.folder, 0o700)
-    await replaceOwnFileLater(this.#file, `${this.#bootId}\n`)
+    await replaceOwnFileLater(this.#file, this.#text)
   }
 
-  /** {@link isRestart}, asked from another thread. */
-  async isThere(): Promise<boolean> {
-    return (await readOwnFileLater(this.#file, maxBytes))?.trim() === this.#bootId
+  /** What was set stands where it was; asked from another thread, and without a descriptor, which may be short. */
+  isThere(): Promise<boolean> {
+    return lstat(this.#file).then(
+      (found) => found.isFile() && found.size === this.#text.length,
+      (error: NodeJS.ErrnoException) => error.code !== 'ENOENT' && error.code !== 'ENOTDIR',
+    )
   }
 
   /** Sessions were ended by a Cease: the next start is a first start. A file system that does not answer keeps it. */

@@ -83,18 +83,3 @@ export function readOwnFile(path: string, maxBytes = Infinity): string | undefin
     closeSync(fd)
   }
 }
-
-/** {@link readOwnFile}, asked from another thread; also undefined where it cannot be read. */
-export async function readOwnFileLater(path: string, maxBytes = Infinity): Promise<string | undefined> {
-  try {
-    const file = await open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
-    try {
-      const stat = await file.stat()
-      return stat.isFile() && stat.size <= maxBytes ? await file.readFile('utf8') : undefined
-    } finally {
-      await file.close()
-    }
-  } catch {
-    return undefined
-  }
-}
