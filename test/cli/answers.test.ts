@@ -341,7 +341,7 @@ test('a filter that means nothing is a usage error before anybody is asked', asy
   answer = says(200, lines(flow))
   const before = asked.length
   for (const [flag, value, words] of [
-    ['--type', 'gone', /one of new, close, rehash, drop is wanted/],
+    ['--type', 'gone', /one of new, close, rehash, drop, led is wanted/],
     ['--verdict', 'MAYBE', /FORWARDED, DROPPED/],
     ['--drop-reason-desc', 'bored', /no_backend/],
     ['--protocol', 'quic', /udp/],

@@ -115,7 +115,7 @@ test('bgp routes and lb list show attributes, backends with their state, counter
     [],
   )
   const wide = (await run(['lb', 'list', '-o', 'wide'])).stdout
-  assert.match(wide, /^default\/web +203\.0\.113\.10:80\/TCP +Announced +2 +200 +1200\/1000 +pool +-$/m)
+  assert.match(wide, /^default\/web +203\.0\.113\.10:80\/TCP +Announced +2 +200 +1200\/1000 +pool +- +-$/m)
   assert.match(wide, /^ {20,}10\.1\.1\.5:8080 +200 +1200\/1000\n {20,}10\.1\.1\.6:8080 \(pending\) +- +-$/m)
   assert.match(
     (await run(['lb', 'list'])).stdout,
