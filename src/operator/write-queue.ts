@@ -8,8 +8,9 @@
  *
  * No lane can keep another from being written, by how much it has to write, by how slow the server takes it, or by a
  * limit that is for it alone; nor can a key that is limited keep others of its lane. Whether a limit is for one key or
- * for us the server does not say, so one of the others is tried a second later. Where the server has few places for us
- * (API priority and fairness), what is limited is tried by ever fewer at once: all of it would be limited once more.
+ * for us the server does not say, so one of the others is tried, a second later where none was taken since. Where the
+ * server has few places for us (API priority and fairness), what is limited is tried by ever fewer at once: all of it
+ * would be limited once more.
  *
  * Within a lane what somebody waits for goes first: a leader that begins beside 50 000 Services may have something to
  * say of each, and a new one would have its address after the last of them.
@@ -37,10 +38,12 @@ const forAll = maxInFlight - lanes.length
 const leftToEach = 2
 /** Of so many that are begun in a lane one at least is none that somebody waits for. */
 const aheadAtMost = 8
-/** So long a lane begins nothing after a limit, unless that is known to be of a key alone. */
+/** So long a lane begins nothing after a limit, where nothing was taken since the one before. */
 const longestPauseMs = 1_000
 /** A lane that was limited has half of its places, and one more after each such while without another limit. */
 const placeBackMs = 1_000
+/** Who was limited so often while others were taken says nothing of how many places there are. */
+const surelyAlone = 2
 
 export interface WriteQueueParts {
   readonly clock: Clock
@@ -79,6 +82,8 @@ interface Entry {
   notBeforeMs: number
   /** How many writes of its lane the server had taken when it was limited; undefined: it never was. */
   takenBefore: number | undefined
+  /** So often it was limited while others were taken. */
+  timesAlone: number
 }
 
 interface Waiting {
@@ -98,6 +103,8 @@ export class WriteQueue {
   readonly #pauses = new Map<Lane, Wait>()
   /** Writes that the server did not limit. */
   readonly #taken = Object.fromEntries(lanes.map((lane) => [lane, 0])) as Record<Lane, number>
+  /** As many when something of the lane was limited last. */
+  readonly #takenBefore = new Map<Lane, number>()
   /** Places of lanes that were limited, as they were at a moment. */
   readonly #places = new Map<Lane, { readonly count: number; readonly atMs: number }>()
   readonly #pumps: Due
@@ -268,9 +275,15 @@ export class WriteQueue {
     // Others were taken since it was limited before: what is limited is this one.
     const isOfKey = entry.takenBefore !== undefined && entry.takenBefore < this.#taken[lane]
     entry.takenBefore = this.#taken[lane]
-    const pauseMs = isOfKey ? 0 : Math.min(afterMs, longestPauseMs)
-    const count = Math.max(1, Math.floor(this.#placesOf(lane) / 2))
-    this.#places.set(lane, { count, atMs: nowMs + pauseMs })
+    if (isOfKey) entry.timesAlone++
+    // The server takes some and limits others: fewer at once is enough of an answer.
+    const isMixed = (this.#takenBefore.get(lane) ?? Number.POSITIVE_INFINITY) < this.#taken[lane]
+    this.#takenBefore.set(lane, this.#taken[lane])
+    const pauseMs = isOfKey || isMixed ? 0 : Math.min(afterMs, longestPauseMs)
+    if (entry.timesAlone < surelyAlone) {
+      const count = Math.max(1, Math.floor(this.#placesOf(lane) / 2))
+      this.#places.set(lane, { count, atMs: nowMs + pauseMs })
+    }
     if (this.#isStopped) return
     entry.retry?.cancel()
     entry.retry = clock.after(afterMs, () => this.#pumps.soon())
@@ -292,7 +305,7 @@ export class WriteQueue {
 }
 
 function newEntry(): Entry {
-  const never = { notBeforeMs: Number.NEGATIVE_INFINITY, takenBefore: undefined }
+  const never = { notBeforeMs: Number.NEGATIVE_INFINITY, takenBefore: undefined, timesAlone: 0 }
   return { failures: 0, isInFlight: false, isAgain: false, retry: undefined, ...never }
 }
 

@@ -148,6 +148,36 @@ for (const count of [1, 30])
     assert.ok(tries >= 3 && tries <= 4, `${tries}`)
   })
 
+test('a key that is limited whenever it is written does not take the places of the others', async () => {
+  const world = new World()
+  world.outcomeOf = (_, key) => (key.startsWith('bad') ? { kind: 'limited', afterMs: 1_000 } : written)
+  world.queue.add('service', 'bad')
+  await world.pass(10_000)
+  const add = (second: number): void => {
+    for (let i = 0; i < 100; i++) world.queue.add('service', `${second}-${i}`)
+  }
+  for (let second = 0; second < 60; second++) {
+    add(second)
+    await world.pass(1_000)
+  }
+  await world.pass(2_000)
+  assert.equal(world.begun.filter((each) => !each.includes('bad')).length, 6_000)
+})
+
+test('of 5 000 a tenth that is limited does not cost the others a second each', async () => {
+  const world = new World()
+  world.takesMs = () => 30
+  world.outcomeOf = (_, key) => (Number(key) % 10 === 0 ? { kind: 'limited', afterMs: 30_000 } : written)
+  world.add('service', 5_000)
+  await world.pass(200_000)
+  const begun = new Set(world.begun)
+  assert.equal(begun.size, 5_000)
+  assert.ok(
+    world.begun.length < 5_000 + 10 * 500,
+    'and those that are limited are not asked for more than the server wants',
+  )
+})
+
 test('a server that takes one write of ours at a time is not asked to take sixteen, and then may again', async () => {
   const world = new World()
   let underWay = 0
