@@ -178,7 +178,8 @@ export class ListReader {
     } catch (error) {
       ahead?.over.abort()
       // An expired continue token: what would begin with another page now may end the same way.
-      if (asked.from !== '' && error instanceof Rejected && error.status === 410) this.#isInOnePiece = true
+      // And one piece may be more than the server, or who stands before it, has time for: then it is pages again.
+      this.#isInOnePiece = asked.from !== '' && error instanceof Rejected && error.status === 410
       throw error
     }
   }

@@ -56,6 +56,21 @@ test('a continue token that expires, again and again, ends in a list of one piec
   assert.ok(world.server.lists(path) <= 4)
 })
 
+test('a server that forgot a page, and has no answer in one piece, is asked for pages again', async () => {
+  fill(1_201)
+  let forgotten = 0
+  world.server.fault = (request) => {
+    const { query, stream } = request
+    if (isPage(request) && forgotten++ === 0) status(stream, 410, 'The provided continue parameter is too old')
+    else if (isList(request) && !query.has('limit')) status(stream, 504, 'Timeout: request did not complete')
+    else return false
+    return true
+  }
+  const reflector = world.begin()
+  await waitFor('the kind was read', () => reflector.state.isSynced)
+  assert.equal(world.objects.size, 1_201)
+})
+
 test('of megabytes of words that refuse a list, or end a watch, the first thousand are told', async () => {
   const words = 'no '.repeat(600_000)
   const told = (problem: string | undefined): boolean => problem?.includes('no no no') === true
