@@ -68,6 +68,7 @@ export const problemCodes = {
   FamiliesTrimmed: 'nothing',
   DuplicatePort: 'part',
   NoPodCidr: 'nothing',
+  PodCidrsKept: 'nothing',
   NoNode: 'part',
   DerivedRouterId: 'nothing',
   InvalidRouterId: 'part',

@@ -47,6 +47,7 @@ const exportsWith = (...neighbors: readonly PlanNeighbor[]): NodeExports =>
     { names: ['config c'], neighbors, podCidrExports: [{ from, path: [], name: 'config c', field: 'spec' }] },
     {
       name: 'n1',
+      noPodCidrs: { message: '', remedy: () => '' },
       podCidrs: ['10.244.0.0/24'],
       addresses: [],
       isOwn: () => false,

@@ -4,9 +4,10 @@
  */
 import * as z from 'zod'
 import type { Labels } from '../../desired/label-selector.ts'
-import { formatPrefix, hasHostBits, parsePrefix } from '../../ip/prefix.ts'
+import { formatPrefix, hasHostBits } from '../../ip/prefix.ts'
 import type { RawObject } from '../source.ts'
 import { fault, metadataSchema, narrow, tooLong, type Fault, type Metadata, type Narrowed } from './narrow.ts'
+import { parsePodPrefix, whyNoPodPrefix } from './pod-prefix.ts'
 import { optionalList } from './schemas.ts'
 
 const schema = z.object({
@@ -32,11 +33,11 @@ export function parseCiliumNode(raw: RawObject, before?: CiliumNode): Narrowed<C
   const { name, creationTimestamp } = value.metadata
   const said: Fault[] = [...faults]
   const prefixes = (value.spec?.ipam?.podCIDRs ?? []).map((text, index) => {
-    const prefix = parsePrefix(text)
+    const prefix = parsePodPrefix(text)
     if (prefix !== undefined && !hasHostBits(text)) return formatPrefix(prefix)
     const rest = before === undefined ? 'it is left out until then' : 'what was good before stays in force'
     const remedy = `Write a prefix such as 10.244.1.0/24 or 2001:db8:1::/64; ${rest}.`
-    said.push(fault('error', [...list, index], 'InvalidPrefix', `${text} is not a prefix`, remedy))
+    said.push(fault('error', [...list, index], 'InvalidPrefix', whyNoPodPrefix(text), remedy))
     return undefined
   })
   const isBroken = prefixes.includes(undefined)

@@ -4,13 +4,14 @@
  */
 import * as z from 'zod'
 import { formatAddress, isUnicastIpv4, parseAddress, parseIpv4, unmapped } from '../../ip/address.ts'
-import { formatPrefix, hasHostBits, parsePrefix } from '../../ip/prefix.ts'
+import { formatPrefix, hasHostBits } from '../../ip/prefix.ts'
 import type { RawObject } from '../source.ts'
 import { fault, metadataSchema, narrow, tooLong, type Fault, type FieldPath, type Narrowed } from './narrow.ts'
 import { nearest } from './nearest.ts'
 import { unknownAnnotations } from './annotations.ts'
 import { neighborsAnnotation, parseNeighborAnnotation, type NeighborAnnotation } from './neighbor-annotation.ts'
 import { optionalList, optionalText } from './schemas.ts'
+import { parsePodPrefix, whyNoPodPrefix } from './pod-prefix.ts'
 import { parseTunnelAddresses, tunnelAddressesAnnotation } from './tunnel-addresses.ts'
 
 const schema = z.object({
@@ -135,12 +136,12 @@ function podCidrsOf({ spec }: Written, before: readonly string[] | undefined, fa
   const written = isList ? (spec?.podCIDRs ?? []) : spec?.podCIDR === undefined ? [] : [spec.podCIDR]
   const prefixes = written.map((text, index) => {
     const path: FieldPath = isList ? ['spec', 'podCIDRs', index] : ['spec', 'podCIDR']
-    const prefix = parsePrefix(text)
+    const prefix = parsePodPrefix(text)
     const shown = prefix === undefined ? '' : formatPrefix(prefix)
     if (prefix === undefined) {
       const rest = before === undefined ? 'it is left out until then' : 'what was good before stays in force'
       const remedy = `Write a prefix such as 10.244.1.0/24 or 2001:db8:1::/64; ${rest}.`
-      faults.push(fault('error', path, 'InvalidPrefix', `${text} is not a prefix`, remedy))
+      faults.push(fault('error', path, 'InvalidPrefix', whyNoPodPrefix(text), remedy))
     } else if (hasHostBits(text)) {
       const message = `${text} has bits beyond its length: it is taken as ${shown}`
       faults.push(fault('warning', path, 'HostBits', message, `Write ${shown}.`))

@@ -144,8 +144,11 @@ export type StoredObjects = { readonly [K in ServedKind]: ReadonlyMap<string, St
 
 type Parser<T> = (raw: RawObject, before?: T) => Narrowed<T>
 
-/** Of Kubernetes' own, which have lists that nobody reads here. */
-const ofKubernetes: ReadonlySet<string> = new Set(['Service', 'EndpointSlice', 'Node', 'Secret', 'Lease', 'Namespace'])
+/** Written by Kubernetes and by Cilium, with lists and maps that nobody reads here: those that are have own bounds. */
+const boundApart: ReadonlySet<string> = new Set([
+  ...['Service', 'EndpointSlice', 'Node', 'Secret', 'Lease', 'Namespace'],
+  'CiliumNode',
+])
 
 /** Where there are more, nobody is told what is behind them, and looking for it costs as much as they do. */
 const enoughFaults = 1_000
@@ -158,8 +161,8 @@ export function parseObject<K extends ServedKind>(
 ): Narrowed<KindTable[K]> {
   const table: { readonly [Each in ServedKind]: { readonly parse: Parser<KindTable[Each]> } } = kinds
   const read = (version: RawObject): Narrowed<KindTable[K]> => table[kind].parse(version, before)
-  // Of lists that are too long nothing is read, and those of Kubernetes' own kinds have bounds of their own.
-  const long = [...longMaps(raw), ...(ofKubernetes.has(kind) ? [] : longLists(raw))]
+  // Of lists that are too long nothing is read.
+  const long = [...longMaps(raw), ...(boundApart.has(kind) ? [] : longLists(raw))]
   if (long.length > 0) return { faults: long }
   const around = outlineFaults(kind, raw, before, from)
   const isAside = around.some(({ severity }) => severity === 'error')

@@ -24,6 +24,7 @@ import {
   type PoolFilter,
   type ServiceAddressType,
 } from '../dialects/node-plan.ts'
+import type { NoPodCidrs } from '../dialects/nodes.ts'
 import { fault, type Fault } from '../kinds/narrow.ts'
 import { neighborsAnnotation, type NeighborOverrides } from '../kinds/neighbor-annotation.ts'
 import type { NodeAddress } from '../kinds/node.ts'
@@ -73,6 +74,7 @@ export interface NodeExports {
 export interface NodeView {
   readonly name: string
   readonly podCidrs: readonly string[]
+  readonly noPodCidrs: NoPodCidrs
   /** Of the Node, canonical. */
   readonly addresses: readonly NodeAddress[]
   /** Whether an address is one of the node, by the Node or by its interfaces. */
@@ -262,9 +264,9 @@ function podCidrsOf(
   if (podCidrExports.length === 0) return []
   if (node.podCidrs.length === 0 && !node.isStandIn)
     for (const { from, field, path } of podCidrExports) {
-      const message = `${field} is set and node ${node.name} has no PodCIDR`
-      const remedy = `Give the Node spec.podCIDRs, or turn ${field} off.`
-      problems.push(problemOf(fault('warning', path, 'NoPodCidr', message, remedy), from.key, from.origin))
+      const { message, remedy } = node.noPodCidrs
+      const found = fault('warning', path, 'NoPodCidr', `${field} is set and ${message}`, remedy(field))
+      problems.push(problemOf(found, from.key, from.origin))
     }
   const names = [...new Set(podCidrExports.map(({ name }) => name))].join(', ')
   const message = `PodCIDR of node ${node.name}, exported by ${names}`

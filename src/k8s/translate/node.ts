@@ -4,7 +4,7 @@
  */
 import type { ProblemCode } from '../../desired/codes.ts'
 import type { Neighbor, Problem } from '../../desired/model.ts'
-import { nodeOf } from '../dialects/nodes.ts'
+import { goneProblems, nodeOf, noPodCidrs } from '../dialects/nodes.ts'
 import type { DialectAnswer, NodePlan } from '../dialects/node-plan.ts'
 import { planPools } from '../dialects/pools.ts'
 import { planKinds, planNode } from '../dialects/table.ts'
@@ -133,6 +133,7 @@ export class NodeTranslation {
     const passwordOf: PasswordOf = (secret) => (this.#options.isElsewhere === true ? '' : passwordIn(objects, secret))
     const exports = exportsOf(plan, this.#view(objects, routers), passwordOf, this.#inForce)
     this.#inForce = exports.inForce
+    if (exports.podCidrs.length > 0) problems.push(...goneProblems(objects, nodeName))
     problems.push(
       ...preferenceConflicts(
         plan,
@@ -148,6 +149,7 @@ export class NodeTranslation {
     return {
       name: nodeName,
       podCidrs,
+      noPodCidrs: noPodCidrs(objects, nodeName),
       addresses,
       isOwn: (address) =>
         addresses.some((each) => each.address === address) || localAddresses().some((each) => each.address === address),
