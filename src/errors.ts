@@ -9,7 +9,7 @@ export const errorTable = {
   ERR_AGENT_ANSWER:
     'The agent answered, but not with what was asked; its log has the reason. Compare `herald version` with the ' +
     'version in `herald status`.',
-  ERR_ALREADY_RUNNING: 'Stop the other agent first, or give this one its own --state-dir and --bpffs.',
+  ERR_ALREADY_RUNNING: 'Stop that agent first; another one beside it takes a --state-dir and --bpffs of its own.',
   ERR_MANIFESTS: 'Give --manifests an existing, readable folder of Kubernetes YAML.',
   ERR_ADDRESS_BOOK:
     'Put back a regular file, or remove what lies in its place; no address is given away until it can be used.',

@@ -48,10 +48,20 @@ export function answerOf(found: Assignment | Refusal): AddressAnswer {
   return { addresses, verdict }
 }
 
-/** Somebody wrote addresses into the status that are none of ours. */
-export function notInPool(status: readonly string[], refusal: Refusal): AddressAnswer {
-  const message = `${status.join(', ')} of the status is in no pool, and so it is not announced; ${refusal.message}`
+/** Somebody wrote addresses into the status that are none of ours. `refusal`: why there is none in their place. */
+export function notInPool(status: readonly string[], refusal?: Refusal): AddressAnswer {
+  const found = `${status.join(', ')} of the status is in no pool, and so it is not announced`
+  const message = refusal === undefined ? found : `${found}; ${refusal.message}`
   return no('NotInPool', message, 'Put the address into a pool, which may be disabled, or clear the status.')
+}
+
+/** Somebody wrote an address into the status that the Service, as it is now, cannot have. */
+export function ofOtherFamily(address: string): AddressAnswer {
+  return no(
+    'FamilyMismatch',
+    `${address} of the status is none of the families of the Service, and so it is not announced`,
+    'See that an allocator runs, which takes it back and gives one of its families, or correct spec.ipFamilies.',
+  )
 }
 
 export function isSameAnswer(a: AddressAnswer | undefined, b: AddressAnswer): boolean {

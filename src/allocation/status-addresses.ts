@@ -5,9 +5,10 @@
  * it, who has it by the operator's own writing has it, of several the one who has it here already; then who has it
  * recorded, else the oldest; what is new to the record waits for whoever keeps it. Pure.
  */
+import { familyOfText } from '../ip/address.ts'
 import type { AddressAnswer, AddressSource, Wish } from './address-source.ts'
 import { type AddressRequest, Ipam, isRefusal } from './allocate.ts'
-import { answerOf, isSameAnswer, notAllocated, notInPool, withPorts } from './answers.ts'
+import { answerOf, isSameAnswer, notAllocated, notInPool, ofOtherFamily, withPorts } from './answers.ts'
 import type { Pool } from './pool-table.ts'
 import type { PortOwners } from './port-owners.ts'
 import type { Reserved } from './reserved.ts'
@@ -139,9 +140,12 @@ export class StatusAddresses implements AddressSource {
     const asked = { ...request, explicit: [], invalid: undefined, poolName: undefined, needsAllFamilies: false }
     const holding = { addresses: status, isRecorded: false, mayChoose: false, ports: tenure?.ports }
     const found = this.#ipam.assign(asked, holding)
-    const isForeign = status.every((address) => this.#ipam.poolsOf(address).length === 0)
     if (status.length === 0) return notAllocated
-    return isRefusal(found) && isForeign ? notInPool(status, found) : answerOf(found)
+    if (!isRefusal(found)) return answerOf(found)
+    // Nothing was chosen here: that pools are full, as a choice would say, nobody looked at.
+    if (status.every((address) => this.#ipam.poolsOf(address).length === 0)) return notInPool(status)
+    const other = status.find((address) => !request.families.includes(familyOfText(address)))
+    return found.code === 'OutOfAddresses' && other !== undefined ? ofOtherFamily(other) : answerOf(found)
   }
 }
 

@@ -137,7 +137,7 @@ function nodeView(objects: readonly FoundObject[], key: string, known: KnownNode
     for (const { id, peerAddress } of wanted) {
       const state = told.get(id)?.state
       if (state === 'Established') continue
-      const see = `See \`herald explain peer ${peerAddress}\` on this node`
+      const see = `See \`herald explain peer ${peerAddress}\` on the node`
       if (state === undefined) say('NotConfigured', `it has said nothing of peer ${peerAddress} yet`, see)
       else say('NotEstablished', `the session with ${peerAddress} is ${state}`, see)
     }
@@ -185,9 +185,7 @@ function viewOf(key: string, service: RawObject, answers: readonly NodeAnswer[])
     ...view,
     verdicts: all.filter((one) => !shared.some((other) => isSame(one, other))),
   }))
-  const said = operatorSays(service, shared)
-  // That nobody gave it an address is all that agents know, where an operator says why it does not.
-  const verdicts = [...said, ...shared.filter(({ code }) => said.length === 0 || code !== 'NotInStatus')]
+  const verdicts = [...withOperator(service, shared)]
   const isWhole = nodes.every(({ announcedTo, wantedBy }) => announcedTo.length === wantedBy.length)
   return {
     subject,
@@ -200,16 +198,26 @@ function viewOf(key: string, service: RawObject, answers: readonly NodeAnswer[])
   }
 }
 
-/** Why the operator gives no address, which agents do not know. */
-function operatorSays({ status }: RawObject, shared: readonly VerdictView[]): readonly VerdictView[] {
+/**
+ * With why the operator gives no address, which agents do not know: it stands where they say that nobody gave one, in
+ * the order of the steps.
+ */
+export function withOperator({ status }: RawObject, shared: readonly VerdictView[]): readonly VerdictView[] {
   const { conditions } = recordOf(status)
   const said = (Array.isArray(conditions) ? conditions : [])
     .map(recordOf)
     .find(({ type }) => type === allocatedCondition)
-  if (said?.['status'] !== 'False') return []
-  const [code, message] = [String(said['reason']), String(said['message'])]
-  if (shared.some((one) => !one.ok && one.code === code)) return []
-  return [{ step: 'allocated', ok: false, code, message, remedy: 'See the events of the Service' }]
+  if (said?.['status'] !== 'False') return shared
+  const [code, text] = [String(said['reason']), String(said['message'])]
+  if (shared.some((one) => !one.ok && one.code === code)) return shared
+  // The operator writes the remedy behind the message.
+  const end = text.indexOf('. ')
+  const [message, remedy] =
+    end < 0 ? [text, 'See the events of the Service'] : [text.slice(0, end), text.slice(end + 2)]
+  const verdict: VerdictView = { step: 'allocated', ok: false, code, message, remedy }
+  const rest = shared.filter((one) => one.code !== 'NotInStatus')
+  const at = rest.findIndex(({ step }) => step !== 'valid' && step !== 'class')
+  return rest.toSpliced(at < 0 ? rest.length : at, 0, verdict)
 }
 
 /** The sessions of every node with this address. */

@@ -64,11 +64,11 @@ async function everyNode(
 
 const words = { yes: 'yes', 'to-some': 'to some', no: 'no', unknown: 'unknown' } as const
 
-function nodesText(view: ClusterServiceView, isWide: boolean): string {
+/** As a page: what all nodes say, and a row for each. */
+export function nodesText(view: ClusterServiceView, isWide: boolean): string {
   const { nodes, addresses, pool } = view
-  const count = nodes.filter(({ announces }) => announces === 'yes').length
   const held = addresses.length === 0 ? '' : `  ${addresses.join(', ')}${pool === undefined ? '' : ` of pool ${pool}`}`
-  const head = nodes.length === 0 ? '' : `: announced by ${count} of ${nodes.length} nodes`
+  const head = nodes.length === 0 ? '' : `: ${announcedText(nodes)}`
   const table = formatTable(
     ['Node', 'Announces', 'To', 'Why not', ...(isWide ? ['Remedy'] : [])],
     nodes.map(({ node, announces, announcedTo, verdicts }) => {
@@ -83,6 +83,14 @@ function nodesText(view: ClusterServiceView, isWide: boolean): string {
   )
   const subject = printable(`${view.subject}${head}${held}`)
   return `${[subject, ...steps(view.verdicts)].join('\n')}\n${nodes.length === 0 ? '' : table}`
+}
+
+/** A node that some of its peers hear announces it, too: traffic comes to it. */
+function announcedText(nodes: ClusterServiceView['nodes']): string {
+  const some = nodes.filter(({ announces }) => announces === 'to-some').length
+  const all = nodes.filter(({ announces }) => announces === 'yes').length
+  const toSome = some === 0 ? '' : `, ${all === 0 ? '' : `${some} of them `}to some of their peers only`
+  return `announced by ${all + some} of ${nodes.length} nodes${toSome}`
 }
 
 function steps(verdicts: readonly VerdictView[]): readonly string[] {

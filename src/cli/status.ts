@@ -85,6 +85,7 @@ function seconds(text: string): number {
 function screen(status: StatusView): string {
   const { sessions, routes, services, datapath, source } = status
   const isAllUp = sessions.established === sessions.configured
+  const widest = Math.max(...datapath.maps.map(({ name }) => name.length))
   const lines: [string, string][] = [
     ['Node', printable(`${status.node}   herald ${status.version}, up ${formatDuration(status.uptimeSeconds)}`)],
     ['Health', status.health === 'ok' ? paint('green', 'ok') : paint('red', 'degraded')],
@@ -105,7 +106,7 @@ function screen(status: StatusView): string {
     ...accelerationLines(datapath),
     ...datapath.maps.map(({ name, entries, maxEntries }): [string, string] => [
       '',
-      printable(`${name.padEnd(12)} ${entries}/${maxEntries}`),
+      printable(`${name.padEnd(widest)} ${entries}/${maxEntries}`),
     ]),
   ]
   const reasons = Object.entries(datapath.reasons)

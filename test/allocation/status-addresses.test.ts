@@ -55,6 +55,20 @@ for (const [address, code] of [
   })
 }
 
+test('of an address that is not announced no pool is said to be full, which nobody looked at', () => {
+  const messageOf = (text: string): string | undefined =>
+    verdictOf(serviceOf(translatorWith(base + text + slice('web'), elsewhere).flush(), 'web'), 'allocated')?.message
+  const strange = given('web', '203.0.113.9')
+  assert.equal(messageOf(strange), '203.0.113.9 of the status is in no pool, and so it is not announced')
+  const six = base.replace('{cidr: 198.51.100.0/28}', '{cidr: "2001:db8::/120"}')
+  assert.notEqual(six, base)
+  const delta = translatorWith(six + given('web', '2001:db8::9') + slice('web'), elsewhere).flush()
+  const verdict = verdictOf(serviceOf(delta, 'web'), 'allocated')
+  assert.equal(verdict?.code, 'FamilyMismatch')
+  const text = '2001:db8::9 of the status is none of the families of the Service, and so it is not announced'
+  assert.equal(verdict?.message, text)
+})
+
 test('of Services with one address the oldest has it, whatever the order, and the next one after its end', () => {
   const all = [1, 2, 3].map((age) => ({ name: `s${age}`, age }))
   fc.assert(

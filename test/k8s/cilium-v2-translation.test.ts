@@ -38,6 +38,25 @@ test('a Service and the PodCIDR are announced to the peer that selects them, and
   assert.deepEqual(delta.podCidrs?.[0]?.routes[0]?.neighbors, ['65001/192.168.1.1'])
 })
 
+test('where no advertisement for Services reaches a peer, the Service is told of labels, and not of its own', () => {
+  const toldOf = (text: string): readonly (string | undefined)[] => {
+    const verdict = verdictOf(serviceOf(translatorWith(text + node + pool + web).flush(), 'web'), 'selected')
+    return [verdict?.code, verdict?.message, verdict?.remedy]
+  }
+  const start = clusterConfig() + peerConfig()
+  const unlabelled = advertisement('a', services()).replace('{advertise: bgp}', '{advertise: nope}')
+  const unselective = advertisement('a', '{advertisementType: Service, service: {addresses: [LoadBalancerIP]}}')
+  for (const text of [start, start + unlabelled, start + unselective]) {
+    const [code, message, remedy] = toldOf(text)
+    assert.equal(code, 'NotSelected')
+    const said = 'no CiliumBGPAdvertisement that is for its peers selects Services'
+    assert.equal(message, `CiliumBGPClusterConfig cilium-bgp: ${said}`)
+    assert.match(remedy ?? '', /^Give one the labels that the CiliumBGPPeerConfig selects/)
+  }
+  const other = services().replace('expose-via-bgp: "true"', 'app: other')
+  assert.match(toldOf(start + advertisement('a', other))[1] ?? '', /does not select .*\(it selects app=other\)$/)
+})
+
 test('in whatever order objects come, and come again, the end is the same', () => {
   const conflict = clusterConfig({ name: 'later', meta: ', creationTimestamp: "2027-01-01T00:00:00Z"' })
   const dated = base.replace('name: cilium-bgp', 'name: cilium-bgp, creationTimestamp: "2026-01-01T00:00:00Z"')

@@ -37,6 +37,18 @@ test('a pool is announced only where an advertisement is for it; without pools, 
   assert.deepEqual([routesOf(other), verdictOf(serviceOf(other, 'web'), 'selected')?.code], [[], 'NotAdvertised'])
 })
 
+test('an advertisement that names the pool and is for other nodes is named where nothing is announced', () => {
+  const all = 'ipAddressPools: [production], nodeSelectors: [{matchLabels: {rack: none}}]'
+  const messageOf = (names: readonly string[]): string => {
+    const delta = flush(tor + production + names.map((name) => advertisement(name, all)).join('') + rest)
+    return verdictOf(serviceOf(delta, 'web'), 'selected')?.message ?? ''
+  }
+  const said = 'BGPPeer tor: no BGPAdvertisement is for it and its pool here'
+  assert.equal(messageOf([]), `${said} (pool production)`)
+  assert.equal(messageOf(['only']), `${said}, and the nodeSelectors of only do not match this node (pool production)`)
+  assert.match(messageOf(['a', 'b', 'c', 'd', 'e', 'f']), /of a, b, c, d, and 2 more do not match this node/)
+})
+
 test('pools are chosen by name or label, peers by name, nodes and Services by label; each is an or', () => {
   const labelled = production.replace('namespace: metallb-system', 'namespace: metallb-system, labels: {tier: gold}')
   const both = tor + spine + labelled + rest

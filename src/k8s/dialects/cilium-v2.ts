@@ -24,6 +24,14 @@ import type { Advertisement, Dialect, NodeFacts, NodePlan, PlanNeighbor, PlanOpt
 
 type Config = Stored<'CiliumBGPClusterConfig'>
 
+/** Two labels and a selector lie between a Service and a peer. */
+const nothingSelects = {
+  message: 'no CiliumBGPAdvertisement that is for its peers selects Services',
+  remedy:
+    'Give one the labels that the CiliumBGPPeerConfig selects under families[].advertisements, and its ' +
+    'advertisement of the type Service a selector.',
+}
+
 export const ciliumV2: Dialect = {
   loadBalancerClasses: ['io.cilium/bgp-control-plane'],
   planKinds: ['CiliumBGPClusterConfig', 'CiliumBGPPeerConfig', 'CiliumBGPAdvertisement', 'CiliumBGPNodeConfigOverride'],
@@ -93,6 +101,7 @@ class Planner {
     for (const name of peerConfigs) this.#checkSilence(name)
     return {
       names: [`CiliumBGPClusterConfig ${value.metadata.name}`],
+      nothingSelects,
       neighbors: toldApart(made),
       podCidrExports: podCidrExportsOf(families, this.#objects),
       usesNetwork: this.#usesNetwork,

@@ -73,6 +73,8 @@ export function metallbAdvertisements(
   node: NodeFacts,
 ): {
   readonly advertisements: readonly NamedAdvertisement[]
+  /** The names of those that do not. */
+  readonly elsewhere: readonly string[]
   readonly problems: readonly Problem[]
   readonly needed: NonNullable<NodePlan['needed']>
   readonly meant: Meanings
@@ -81,6 +83,7 @@ export function metallbAdvertisements(
   const said = [...problems]
   const memory = new NameMemory(node.meant)
   const advertisements: NamedAdvertisement[] = []
+  const elsewhere: string[] = []
   const around = { peers: namedIn(objects.BGPPeer.values()), pools: namedIn(objects.IPAddressPool.values()) }
   for (const written of [...objects.BGPAdvertisement.values()].sort(byAge)) {
     const { communities, faults: unknown } = communitiesOf(written, aliases, memory)
@@ -88,8 +91,9 @@ export function metallbAdvertisements(
     const { found, faults } = advertisementOf(written, around, attributesOf(written, communities), memory)
     said.push(...faults.map((each) => problemOf(each, written.key, written.origin)))
     if (selectsNode(written.value.spec.nodeSelectors, node)) advertisements.push(found)
+    else elsewhere.push(written.key.name)
   }
-  return { advertisements, problems: said, needed: neededBy(objects, aliases), meant: memory.meant }
+  return { advertisements, elsewhere, problems: said, needed: neededBy(objects, aliases), meant: memory.meant }
 }
 
 /** The Communities that advertisements name: one of them that is deleted stays in force while they do. */

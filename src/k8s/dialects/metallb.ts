@@ -27,6 +27,9 @@ import {
 
 type Peer = Stored<'BGPPeer'>
 
+/** So many that are for other nodes are named. */
+const namedAdvertisements = 4
+
 export const metallb: Dialect = {
   loadBalancerClasses: [],
   planKinds: ['BGPPeer', 'BGPAdvertisement', 'Community', 'BFDProfile'],
@@ -37,7 +40,7 @@ export const metallb: Dialect = {
     const selected = all.filter(({ value: { spec } }) => selectsNode(spec.nodeSelectors, node)).sort(byAge)
     // Whether two peers meet on a node that is not known cannot be said.
     const peers = node.isStandIn ? withoutTwins(selected) : selected
-    const { advertisements, problems, needed, meant } = metallbAdvertisements(objects, node)
+    const { advertisements, elsewhere, problems, needed, meant } = metallbAdvertisements(objects, node)
     const noPlan = {
       isConfigured: all.length > 0,
       message: all.length === 0 ? 'there is no BGPPeer' : `no BGPPeer selects node ${node.name}`,
@@ -48,7 +51,7 @@ export const metallb: Dialect = {
     const plan =
       peers.length === 0
         ? undefined
-        : { ...planOf({ peers, objects, advertisements, node }), needed: [...needed, ...profiles], meant }
+        : { ...planOf({ peers, objects, advertisements, elsewhere, node }), needed: [...needed, ...profiles], meant }
     return { plan, noPlan, problems: said }
   },
 }
@@ -67,6 +70,7 @@ interface PlanInput {
   readonly peers: readonly Peer[]
   readonly objects: StoredObjects
   readonly advertisements: readonly NamedAdvertisement[]
+  readonly elsewhere: readonly string[]
   readonly node: NodeFacts
 }
 
@@ -76,10 +80,20 @@ function planOf(input: PlanInput): NodePlan {
     names: peers.map(({ key }) => `BGPPeer ${key.name}`),
     neighbors: neighborsOf(input),
     podCidrExports: [],
-    notAdvertised: {
-      message: 'no BGPAdvertisement is for it and its pool here',
-      remedy: 'Create a BGPAdvertisement that names the pool; without ipAddressPools it is for every pool.',
-    },
+    notAdvertised: notAdvertised(input.elsewhere),
+  }
+}
+
+/** An advertisement that names the pool may be for other nodes: who looks at it alone would not see why. */
+function notAdvertised(elsewhere: readonly string[]): NonNullable<NodePlan['notAdvertised']> {
+  const message = 'no BGPAdvertisement is for it and its pool here'
+  const remedy = 'Create a BGPAdvertisement that names the pool; without ipAddressPools it is for every pool.'
+  if (elsewhere.length === 0) return { message, remedy }
+  const more = elsewhere.length > namedAdvertisements ? `, and ${elsewhere.length - namedAdvertisements} more` : ''
+  const names = `${elsewhere.slice(0, namedAdvertisements).join(', ')}${more}`
+  return {
+    message: `${message}, and the nodeSelectors of ${names} do not match this node`,
+    remedy: 'Let the nodeSelectors of the BGPAdvertisement match this node, or create one that names the pool.',
   }
 }
 

@@ -143,6 +143,8 @@ export interface NodePlan {
   readonly meant?: Meanings
   /** Said of a Service that no advertisement is for. */
   readonly notAdvertised?: NoPlan
+  /** Said of a Service where nothing selects any. */
+  readonly nothingSelects?: NoPlan
 }
 
 export type Meanings = ReadonlyMap<string, string>

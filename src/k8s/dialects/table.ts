@@ -68,6 +68,7 @@ export function planNode(objects: StoredObjects, node: NodeFacts, options: PlanO
     needed: plans.flatMap(({ needed = [] }) => needed),
     meant: new Map(plans.flatMap(({ meant = new Map() }) => [...meant])),
     ...(only?.notAdvertised === undefined || others.length > 0 ? {} : { notAdvertised: only.notAdvertised }),
+    ...(only?.nothingSelects === undefined || others.length > 0 ? {} : { nothingSelects: only.nothingSelects }),
     usesNetwork: plans.some(({ usesNetwork = false }) => usesNetwork),
   }
   return { plan, noPlan, problems: said }

@@ -181,7 +181,7 @@ function refused(
       return no(
         'NoLocalBackends',
         `no usable backend on ${nodeName}, ${obstacle.elsewhere} elsewhere${homeless}${later}`,
-        'Run a pod of the Service on this node; other nodes announce it meanwhile.',
+        'Run a pod of the Service on this node; meanwhile nodes that have one announce it.',
       )
     }
     case 'family':

@@ -69,6 +69,7 @@ export interface NodeExports {
   /** What is announced may go beyond the pools, so that it depends on what nobody may have outside of them. */
   readonly isBeyondPools: boolean
   readonly notAdvertised: NodePlan['notAdvertised']
+  readonly nothingSelects: NodePlan['nothingSelects']
 }
 
 export interface NodeView {
@@ -134,8 +135,9 @@ export function exportsOf(
   const all = [...new Set(services.map(({ exports }) => exports))].flat()
   const isOwnAsked = all.some(({ addressTypes }) => addressTypes.some((type) => type !== 'LoadBalancerIP'))
   const isBeyondPools = isOwnAsked || all.some(({ aggregationLength }) => aggregationLength !== undefined)
-  const { names, notAdvertised } = plan
-  return { names, inForce, services, podCidrs, problems, notAdvertised, isOwnAsked, isBeyondPools }
+  const { names, notAdvertised, nothingSelects } = plan
+  const words = { names, notAdvertised, nothingSelects }
+  return { ...words, inForce, services, podCidrs, problems, isOwnAsked, isBeyondPools }
 }
 
 interface Session {

@@ -32,9 +32,9 @@ export function isTouched({ selectors }: TouchedPart, labels: Readonly<Record<st
 
 /** What every Service is told, or may be. */
 function wordsOf({ exports, noExports, obstacle }: NodeAnswer): string {
-  return JSON.stringify(
-    exports === undefined ? ['none', noExports] : [exports.names, exports.notAdvertised, exports.isOwnAsked, obstacle],
-  )
+  if (exports === undefined) return JSON.stringify(['none', noExports])
+  const { names, notAdvertised, nothingSelects, isOwnAsked } = exports
+  return JSON.stringify([names, notAdvertised, nothingSelects, isOwnAsked, obstacle])
 }
 
 /** The exports that came, went or are others now, for whatever neighbor. */

@@ -256,6 +256,9 @@ export function selectedVerdict(
   }
   if (matching.length === 0) {
     const wanted = selectionOf(exports.services)
+    const { nothingSelects } = exports
+    if (wanted === '' && nothingSelects !== undefined)
+      return no('selected', 'NotSelected', `${all}: ${nothingSelects.message}`, nothingSelects.remedy)
     return no(
       'selected',
       'NotSelected',

@@ -1,0 +1,46 @@
+/** What `explain service --cluster` makes of what nodes and the operator say. */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { ClusterServiceNodeView, VerdictView } from '../../src/api/types.ts'
+import { withOperator } from '../../src/cli/cluster-explain.ts'
+import { nodesText } from '../../src/cli/explain.ts'
+
+const yes = (step: VerdictView['step'], code: string): VerdictView => ({ step, ok: true, code, message: 'so' })
+const nobody: VerdictView = { step: 'allocated', ok: false, code: 'NotInStatus', message: 'none', remedy: 'Wait.' }
+const chain = [yes('class', 'NoClass'), nobody, yes('selected', 'Selected')]
+const served = (reason: string, message: string, status = 'False') => ({
+  status: { conditions: [{ type: 'herald.dev/AddressAllocated', status, reason, message }] },
+})
+
+test('why the operator gives no address stands in the place of its step, with the remedy that it wrote', () => {
+  const said = withOperator(served('NoPool', 'there is no pool p. Name a pool that there is. Or make it.'), chain)
+  assert.deepEqual(
+    said.map(({ step, ok }) => `${step} ${ok}`),
+    ['class true', 'allocated false', 'selected true'],
+  )
+  assert.deepEqual(
+    [said[1]?.code, said[1]?.message, said[1]?.remedy],
+    ['NoPool', 'there is no pool p', 'Name a pool that there is. Or make it.'],
+  )
+  const bare = withOperator(served('NoPool', 'there is no pool'), chain)
+  assert.deepEqual([bare[1]?.message, bare[1]?.remedy], ['there is no pool', 'See the events of the Service'])
+  assert.equal(withOperator(served('Allocated', 'all is well', 'True'), chain), chain)
+  assert.equal(withOperator({}, chain), chain)
+})
+
+const nodeOf = (name: string, announces: ClusterServiceNodeView['announces']): ClusterServiceNodeView => ({
+  ...{ node: name, announces, announcedTo: [], wantedBy: [], verdicts: [] },
+})
+
+for (const [all, text] of [
+  [['yes', 'yes', 'no'], 'announced by 2 of 3 nodes'],
+  [['to-some', 'to-some', 'no'], 'announced by 2 of 3 nodes, to some of their peers only'],
+  [['yes', 'to-some', 'unknown'], 'announced by 2 of 3 nodes, 1 of them to some of their peers only'],
+  [['no', 'no', 'no'], 'announced by 0 of 3 nodes'],
+] as const) {
+  test(`nodes that announce to ${all.join(', ')}: ${text}`, () => {
+    const nodes = all.map((each, i) => nodeOf(`node${i + 1}`, each))
+    const view = { subject: 'service a/b', exists: true, ok: false, addresses: [], verdicts: [], nodes }
+    assert.equal(nodesText(view, false).split('\n')[0], `service a/b: ${text}`)
+  })
+}
