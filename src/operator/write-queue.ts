@@ -14,6 +14,7 @@
  *
  * Within a lane what somebody waits for goes first: a leader that begins beside 50 000 Services may have something to
  * say of each, and a new one would have its address after the last of them.
+ * What was limited while others were taken goes behind both, and is tried ever later.
  */
 import type { Clock, Wait } from '../clock/clock.ts'
 import { Due } from '../clock/due.ts'
@@ -36,7 +37,7 @@ export type Lane = (typeof lanes)[number]
 /** Each lane has one place of its own; of those for all a lane leaves so many to each lane before it. */
 const forAll = maxInFlight - lanes.length
 const leftToEach = 2
-/** Of so many that are begun in a lane one at least is none that somebody waits for. */
+/** Of so many that are begun in a lane one at least is none that somebody waits for, or one that was limited. */
 const aheadAtMost = 8
 /** So long a lane begins nothing after a limit, where nothing was taken since the one before. */
 const longestPauseMs = 1_000
@@ -89,11 +90,18 @@ interface Entry {
 interface Waiting {
   readonly awaited: Set<string>
   readonly others: Set<string>
-  /** Begun since one of the others was. */
+  /** Those that were limited while others were taken, somebody waits for them or not. */
+  readonly limited: Set<string>
+  /** Begun since one of the others was, and since one of the limited. */
   ahead: number
+  aheadOfLimited: number
 }
 
-const noneWaiting = (): Waiting => ({ awaited: new Set(), others: new Set(), ahead: 0 })
+const noneWaiting = (): Waiting => ({
+  ...{ awaited: new Set(), others: new Set(), limited: new Set() },
+  ...{ ahead: 0, aheadOfLimited: 0 },
+})
+const waitingOf = ({ awaited, others, limited }: Waiting): readonly Set<string>[] => [awaited, others, limited]
 
 export class WriteQueue {
   readonly #parts: WriteQueueParts
@@ -128,14 +136,13 @@ export class WriteQueue {
 
   /** Of a lane, those under way not counted. */
   waiting(lane: Lane): number {
-    const { awaited, others } = this.#waiting[lane]
-    return awaited.size + others.size
+    return waitingOf(this.#waiting[lane]).reduce((sum, { size }) => sum + size, 0)
   }
 
   /** Whether a key waits for its turn, or is under way. */
   isBusy(lane: Lane, key: string): boolean {
-    const { awaited, others } = this.#waiting[lane]
-    return awaited.has(key) || others.has(key) || this.#entries.get(`${lane} ${key}`)?.isInFlight === true
+    const isWaiting = waitingOf(this.#waiting[lane]).some((keys) => keys.has(key))
+    return isWaiting || this.#entries.get(`${lane} ${key}`)?.isInFlight === true
   }
 
   add(lane: Lane, key: string): void {
@@ -148,9 +155,11 @@ export class WriteQueue {
 
   /** Who waits already keeps the place. */
   #wait(lane: Lane, key: string): void {
-    const { awaited, others } = this.#waiting[lane]
-    const [to, from] = this.#parts.isAwaited?.(lane, key) === true ? [awaited, others] : [others, awaited]
-    from.delete(key)
+    const waiting = this.#waiting[lane]
+    const isLimited = (this.#entries.get(`${lane} ${key}`)?.timesAlone ?? 0) > 0
+    const isAwaited = this.#parts.isAwaited?.(lane, key) === true
+    const to = isLimited ? waiting.limited : isAwaited ? waiting.awaited : waiting.others
+    for (const keys of waitingOf(waiting)) if (keys !== to) keys.delete(key)
     to.add(key)
   }
 
@@ -189,8 +198,12 @@ export class WriteQueue {
 
   #take(lane: Lane, key: string): void {
     const waiting = this.#waiting[lane]
-    waiting.ahead = waiting.awaited.delete(key) ? waiting.ahead + 1 : 0
-    waiting.others.delete(key)
+    if (waiting.limited.delete(key)) waiting.aheadOfLimited = 0
+    else {
+      waiting.aheadOfLimited++
+      waiting.ahead = waiting.awaited.delete(key) ? waiting.ahead + 1 : 0
+      waiting.others.delete(key)
+    }
   }
 
   #isLimited(lane: Lane, key: string): boolean {
@@ -270,23 +283,26 @@ export class WriteQueue {
   #limited(lane: Lane, key: string, entry: Entry, afterMs: number): void {
     const { clock } = this.#parts
     const nowMs = clock.monotonic()
-    this.#wait(lane, key)
-    entry.notBeforeMs = nowMs + afterMs
     // Others were taken since it was limited before: what is limited is this one.
     const isOfKey = entry.takenBefore !== undefined && entry.takenBefore < this.#taken[lane]
     entry.takenBefore = this.#taken[lane]
     if (isOfKey) entry.timesAlone++
+    const isKnown = entry.timesAlone > 0
+    const backoffMs = isKnown ? Math.min(afterMs * 2 ** Math.min(entry.timesAlone - 1, 10), lastRetryMs) : 0
+    const laterMs = Math.max(afterMs, backoffMs)
+    entry.notBeforeMs = nowMs + laterMs
+    this.#wait(lane, key)
     // The server takes some and limits others: fewer at once is enough of an answer.
     const isMixed = (this.#takenBefore.get(lane) ?? Number.POSITIVE_INFINITY) < this.#taken[lane]
     this.#takenBefore.set(lane, this.#taken[lane])
-    const pauseMs = isOfKey || isMixed ? 0 : Math.min(afterMs, longestPauseMs)
+    const pauseMs = isKnown || isMixed ? 0 : Math.min(afterMs, longestPauseMs)
     if (entry.timesAlone < surelyAlone) {
       const count = Math.max(1, Math.floor(this.#placesOf(lane) / 2))
       this.#places.set(lane, { count, atMs: nowMs + pauseMs })
     }
     if (this.#isStopped) return
     entry.retry?.cancel()
-    entry.retry = clock.after(afterMs, () => this.#pumps.soon())
+    entry.retry = clock.after(laterMs, () => this.#pumps.soon())
     if (pauseMs === 0 || this.#pauses.has(lane)) return
     const wait = clock.after(pauseMs, () => {
       this.#pauses.delete(lane)
@@ -310,14 +326,18 @@ function newEntry(): Entry {
 }
 
 /** Looked at while it is taken from. */
-function* inOrder(waiting: Waiting): Generator<string> {
-  const others = waiting.others.values()
-  for (const key of waiting.awaited) {
-    if (waiting.ahead >= aheadAtMost) {
-      const { value } = others.next()
-      if (value !== undefined) yield value
-    }
+function inOrder(waiting: Waiting): Iterable<string> {
+  const fresh = inTurn(waiting.awaited, waiting.others, () => waiting.ahead >= aheadAtMost)
+  return inTurn(fresh, waiting.limited, () => waiting.aheadOfLimited >= aheadAtMost)
+}
+
+/** All of the first, then those of the second; one of these before each where it is due. */
+function* inTurn(first: Iterable<string>, second: Iterable<string>, isDue: () => boolean): Generator<string> {
+  const rest = second[Symbol.iterator]()
+  for (const key of first) {
+    const next = isDue() ? rest.next() : undefined
+    if (next?.done === false) yield next.value
     yield key
   }
-  yield* others
+  for (let next = rest.next(); next.done !== true; next = rest.next()) yield next.value
 }

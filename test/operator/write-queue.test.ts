@@ -178,6 +178,31 @@ test('of 5 000 a tenth that is limited does not cost the others a second each', 
   )
 })
 
+test('hundreds that are limited whenever they are written, and awaited, are behind those that are not', async () => {
+  const world = new World()
+  world.takesMs = () => 30
+  world.outcomeOf = (_, key) => (key.startsWith('bad') ? { kind: 'limited', afterMs: 1_000 } : written)
+  for (let i = 0; i < 500; i++) {
+    for (const key of [`bad-${i}`, `first-${i}`]) {
+      world.awaited.add(key)
+      world.queue.add('service', key)
+    }
+  }
+  await world.pass(60_000)
+  const before = world.begun.length
+  for (let second = 0; second < 20; second++) {
+    for (let i = 0; i < 100; i++) world.queue.add('service', `${second}-${i}`)
+    await world.pass(1_000)
+  }
+  await world.pass(1_000)
+  const begun = world.begun.slice(before).map((each) => each.slice('service '.length))
+  assert.equal(begun.filter((key) => !key.startsWith('bad')).length, 2_000)
+  assert.ok(
+    begun.some((key) => key.startsWith('bad')),
+    'and are tried all the same',
+  )
+})
+
 test('a server that takes one write of ours at a time is not asked to take sixteen, and then may again', async () => {
   const world = new World()
   let underWay = 0
