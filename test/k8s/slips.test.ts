@@ -2,6 +2,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { DesiredDelta, Problem } from '../../src/desired/model.ts'
+import { formatPath } from '../../src/k8s/kinds/narrow.ts'
+import { parseObject, type ServedKind } from '../../src/k8s/kinds/table.ts'
+import type { RawObject } from '../../src/k8s/source.ts'
 import { validateManifests } from '../../src/k8s/validate.ts'
 import { addressesOf, change, flushAll, node, policyWith, pool, service, serviceOf } from './manifests.ts'
 import { slice, smallestPolicy, translatorWith, write } from './manifests.ts'
@@ -366,4 +369,26 @@ test('what does not say which part it is may be any: a session stays when AS or 
     assert.equal(flushAll(translator).speaker?.neighbors.length, 2)
     assert.equal(change(translator, router(slip)).speaker, undefined, String(slip))
   }
+})
+
+test('what stands beside spec is told, and a field of a Service there takes nothing away', () => {
+  const beside = (kind: ServedKind, object: RawObject, from: 'manifest' | 'server' = 'manifest'): readonly string[] =>
+    parseObject(kind, { metadata: { name: 'a', namespace: 'b' }, ...object }, undefined, from).faults.map(
+      ({ severity, code, path, remedy }) => `${severity} ${code} ${formatPath(path)}: ${remedy}`,
+    )
+  const web = { spec: { type: 'LoadBalancer', ports: [{ port: 80 }] } }
+  const pool = { spec: { blocks: [{ cidr: '198.51.100.0/28' }] } }
+  assert.deepEqual(beside('CiliumLoadBalancerIPPool', { ...pool, disabled: true, sops: {} }), [
+    'warning UnknownField disabled: Write it under spec, or remove it.',
+  ])
+  const ranges = { loadBalancerSourceRanges: ['192.0.2.0/24'] }
+  assert.deepEqual(beside('Service', { ...web, ...ranges, extra: 1 }), [
+    'error InvalidField loadBalancerSourceRanges: Write it under spec; the last good version stays in force.',
+    'warning UnknownField extra: Write it under spec, or remove it.',
+  ])
+  assert.deepEqual(beside('Secret', { data: {}, spec: {} }), ['warning UnknownField spec: Remove it.'])
+  // A server has no field that is none.
+  assert.deepEqual(beside('Service', { ...web, ...ranges }, 'server'), [])
+  const many = Object.fromEntries(Array.from({ length: 100_000 }, (_, i) => [`q-${i}`, i]))
+  assert.ok(beside('CiliumLoadBalancerIPPool', { ...pool, ...many }).length <= 20)
 })

@@ -28,8 +28,31 @@ export function outlineFaults(
   const inner = slips(metadata, ofMetadata).map(([key, meant]) =>
     said(['metadata', key], meant, isInForce(before?.metadata, meant)),
   )
-  return [...outer, ...inner, ...(from === 'server' ? [] : coreSlips(kind, raw))]
+  return [...outer, ...inner, ...(from === 'server' ? [] : [...misplaced(kind, raw), ...coreSlips(kind, raw)])]
 }
+
+/** Many that stand beside spec are one mistake, and so many of them are told. */
+const mostMisplaced = 20
+/** Of what `sops` leaves in a file, its values tell. */
+const ofTools: ReadonlySet<string> = new Set(['sops'])
+
+/** What stands beside spec, one step too far out: a range of clients, or that a pool is disabled, goes unheard. */
+function misplaced(kind: string, raw: RawObject): readonly Fault[] {
+  const known = ofSome[kind] ?? ofMost
+  const unknown = unknownIn(raw, known).filter((key) => !ofTools.has(key))
+  const slipped = new Set(slips(raw, known, unknown.slice(0, mostLookedAt)).map(([key]) => key))
+  const ofSpec = coreFields[kind]?.['spec'] ?? none
+  const left = unknown.filter((key) => !slipped.has(key)).slice(0, mostMisplaced)
+  return left.map((key) => {
+    if (!known.includes('spec')) return fault('warning', [key], 'UnknownField', noEffect, 'Remove it.')
+    if (!ofSpec.includes(key))
+      return fault('warning', [key], 'UnknownField', noEffect, 'Write it under spec, or remove it.')
+    const message = 'it is a field of spec, and stands beside it'
+    return fault('error', [key], 'InvalidField', message, `Write it under spec; ${lastGoodStays}.`)
+  })
+}
+
+const noEffect = 'not a field of this kind, so it has no effect'
 
 type Steps = readonly (string | number)[]
 
@@ -126,8 +149,7 @@ function isInForce(before: Metadata | undefined, field: string): boolean {
 
 function said(path: Steps, meant: string, isError: boolean): Fault {
   if (!isError) {
-    const message = 'not a field of this kind, so it has no effect'
-    return fault('warning', path, 'UnknownField', message, `Did you mean ${meant}?`)
+    return fault('warning', path, 'UnknownField', noEffect, `Did you mean ${meant}?`)
   }
   const message = `not a field of this kind, and ${meant} is not written`
   return fault('error', path, 'InvalidField', message, `Write ${meant}; ${lastGoodStays}.`)
