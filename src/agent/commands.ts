@@ -24,8 +24,7 @@ export function createCommands({ agent, speaker, drain, log }: CommandParts): Ag
       return { ...command, applied: [...applied], refused: refused.map((one) => ({ ...one })) }
     }
     try {
-      if (command.undo) drain.clear()
-      else drain.set()
+      await (command.undo ? drain.clear() : drain.set())
     } catch (error) {
       throw new HeraldError(
         'ERR_SYSCALL',

@@ -89,7 +89,7 @@ export class RestartMarker {
   }
 
   /** Sessions were ended by a Cease: the next start is a first start. A file system that does not answer keeps it. */
-  clear(): Promise<void> {
-    return answerWithin(this.patience, rm(this.#file, { force: true }))
+  async clear(): Promise<void> {
+    await answerWithin(this.patience, rm(this.#file, { force: true }))
   }
 }

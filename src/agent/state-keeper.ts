@@ -74,8 +74,8 @@ export class StateKeeper {
   }
 
   /** What is in force now, where the file system takes it in time. */
-  stop(): Promise<void> {
-    return answerWithin(this.#ports.marker.patience, this.#remember())
+  async stop(): Promise<void> {
+    await answerWithin(this.#ports.marker.patience, this.#remember())
   }
 
   #lookSoon(): void {

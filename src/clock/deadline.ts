@@ -29,13 +29,13 @@ export function deadline(clock: Clock, ms: number, late: () => void): Wait {
 /** What may not be answered, as by a file system that stalls, is waited for no longer than this. */
 const answerMs = 5_000
 
-/** Resolves with the answer, or without one when it takes too long. Rejects as it does. */
-export async function answerWithin(clock: Clock, answer: Promise<void>): Promise<void> {
+/** False: it takes too long. Rejects as the answer does. */
+export async function answerWithin(clock: Clock, answer: Promise<void>): Promise<boolean> {
   let giveUp = (): void => {}
-  const late = new Promise<void>((resolve) => (giveUp = resolve))
+  const late = new Promise<false>((resolve) => (giveUp = () => resolve(false)))
   const wait = deadline(clock, answerMs, giveUp)
   try {
-    await Promise.race([answer, late])
+    return await Promise.race([answer.then(() => true), late])
   } finally {
     wait.cancel()
   }

@@ -14,6 +14,7 @@ import { DrainMark } from '../../src/agent/drain-mark.ts'
 import { sendCommand } from '../../src/api/client.ts'
 import { type ApiServer, createApiServer } from '../../src/api/server.ts'
 import type { AgentCommand } from '../../src/api/types.ts'
+import { VirtualClock } from '../../src/clock/virtual-clock.ts'
 import type { CommandAnswer, SpeakerCommand } from '../../src/speaker/protocol.ts'
 import { peerCredentials } from '../../src/sys/unix-socket.ts'
 import { memoryViews } from './memory-views.ts'
@@ -134,12 +135,23 @@ test('a drain is remembered over a restart of the agent until it is undone', asy
   assert.deepEqual([drained.slice(2), new DrainMark(state).isSet], [[false, false], false])
 })
 
-test('a link that lies at the place of the mark is not followed', () => {
+test('a link that lies at the place of the mark is not followed', async () => {
   const target = join(folder, 'precious')
   symlinkSync(target, join(state, 'drained'))
-  new DrainMark(state).set()
+  await new DrainMark(state).set()
   assert.equal(existsSync(target), false)
-  new DrainMark(state).clear()
+  await new DrainMark(state).clear()
+})
+
+test('a state directory that does not answer in time fails the command, and holds nobody meanwhile', async () => {
+  const place = join(folder, 'silent')
+  mkdirSync(place)
+  for (const what of ['set', 'clear'] as const) {
+    const clock = new VirtualClock()
+    const answer = new DrainMark(place, clock)[what]()
+    clock.advance(5_000)
+    await assert.rejects(answer, { code: 'ERR_SYSCALL', message: /does not answer; should it answer later/ })
+  }
 })
 
 test('a state directory that takes no mark: the command fails and nothing is drained', async () => {
