@@ -23,6 +23,7 @@ import { type ProxyFacts, ProxyWatch } from './agent/proxy-watch.ts'
 import { Reading } from './agent/reading.ts'
 import { seldom } from './agent/seldom.ts'
 import { ServiceStatuses } from './agent/service-statuses.ts'
+import { SessionAges } from './agent/session-ages.ts'
 import { lookAtFolder } from './agent/manifests-folder.ts'
 import { NetfilterWatch } from './agent/netfilter-watch.ts'
 import { type NodeSockets, nodeSockets } from './agent/node-sockets.ts'
@@ -137,6 +138,7 @@ async function runLocked({ options, begin, signals, log, output }: Start): Promi
     version,
     agent,
     speaker,
+    ages: new SessionAges(speaker, systemClock),
     datapath,
     source: { kind: options.source.kind, detail: opened.sourceDetail },
     datapathProblem: opened.problem,

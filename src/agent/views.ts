@@ -22,6 +22,7 @@ import { bfdNotes, bfdView } from './bfd-views.ts'
 import { explain, type ExplainParts } from './explain-views.ts'
 import { proxyFailures, proxyNotes, type ProxyParts, proxyView } from './proxy-views.ts'
 import { routeView, secondsSince } from './route-view.ts'
+import type { SessionAges } from './session-ages.ts'
 import { socketFailures, socketNotes, type SocketParts, socketView } from './socket-views.ts'
 import { countServices, familyKey, type ServiceCounts, servicesPage, type ServiceParts } from './service-views.ts'
 
@@ -35,6 +36,7 @@ export interface ViewParts {
     SpeakerThread,
     'peers' | 'routes' | 'route' | 'paths' | 'isAtAnyPeer' | 'problems' | 'bfdDrops'
   >
+  readonly ages: Pick<SessionAges, 'secondsOf'>
   readonly datapath: Pick<Datapath, 'status' | 'counters' | 'usage' | 'reasons' | 'drops'>
   readonly source: { readonly kind: StatusView['source']['kind']; readonly detail: string }
   /** Set when the datapath that was asked for could not be had. */
@@ -61,7 +63,7 @@ export function createViews(parts: ViewParts): AgentViews {
   const [started, startedMs] = [Date.now(), performance.now()]
   const snapshots: Snapshots = { nodeName: parts.nodeName, speaker: parts.speaker, started }
   const peers = async (): Promise<readonly PeerView[]> =>
-    (await parts.speaker.peers()).map((peer) => peerView(parts.nodeName, peer))
+    (await parts.speaker.peers()).map((peer) => peerView(parts.nodeName, peer, parts.ages.secondsOf(peer.id)))
   const views: AgentViews = {
     peers,
     status: async () =>
@@ -216,7 +218,7 @@ function familyProblems(
   )
 }
 
-function peerView(node: string, peer: PeerSnapshot): PeerView {
+function peerView(node: string, peer: PeerSnapshot, upSeconds: number | undefined): PeerView {
   const {
     state,
     since,
@@ -242,7 +244,7 @@ function peerView(node: string, peer: PeerSnapshot): PeerView {
     capabilities: [...capabilities],
     transitions: transitions.map((transition) => ({ ...transition })),
     families: families.map((family) => ({ ...family })),
-    ...(state === 'Established' ? { uptimeSeconds: secondsSince(Date.parse(since)) } : {}),
+    ...(state === 'Established' ? { uptimeSeconds: upSeconds ?? secondsSince(Date.parse(since)) } : {}),
     ...(holdTimeSec === undefined ? {} : { holdTimeSeconds: holdTimeSec }),
     ...(keepaliveSec === undefined ? {} : { keepaliveSeconds: keepaliveSec }),
     ...(lastReset === undefined ? {} : { lastReset: { ...lastReset } }),

@@ -133,6 +133,7 @@ function viewsOf(world: World): ReturnType<typeof createViews> {
       faults: [],
       restartNote: world.restartNote,
     },
+    ages: { secondsOf: () => 90 },
     speaker: {
       peers: async () => peers,
       route: async (prefix) => sentTo(prefix),
@@ -345,6 +346,7 @@ test('a peer says how long idle hold lasts and what waits for the next session',
   assert.ok(lines.includes('yes WaitsForNextSession: Comes into force with the next session: hold time 90 s -> 30 s'))
   assert.match(lines.at(-1) ?? '', /^no IdleHold: The next attempt follows in 12 s/)
   const [view] = await viewsOf({ peers }).peers()
+  assert.equal((await viewsOf({}).peers())[0]?.uptimeSeconds, 90, 'not by its `since`, of a clock that may be set')
   assert.deepEqual([view?.idleHoldSeconds, view?.pending], [12, ['hold time 90 s -> 30 s']])
 })
 
