@@ -37,6 +37,9 @@ export const errorTable = {
     'seLinuxOptions.type=spc_t.',
   ERR_BPF_OBJECT_MISSING: 'Build the kernel programs with `npm run bpf` (needs clang and libbpf-dev).',
   ERR_BPF_LOAD: 'The kernel must be 5.10 or later; what the verifier said stands whole in the log.',
+  ERR_FILE_LIMIT:
+    'Raise the limit of open files (`ulimit -n`, LimitNOFILE= of a unit): an agent holds some 200, and more for many ' +
+    'sessions and observers.',
   ERR_ATTACH:
     'Remove or move what the message names (`tc filter show`, `bpftool net`), or leave the interface out with ' +
     '--interfaces; it is tried again.',

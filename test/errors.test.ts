@@ -70,6 +70,7 @@ const rows: Readonly<Record<ErrorCode, Run | Shown | (() => unknown)>> = {
   ERR_BPF_REFUSED: ['test/chart/container.test.ts', 'where the runtime keeps bpf(2) from it the agent says so'],
   ERR_CONFINED: ['test/datapath/kernels/confined.ts', 'confined | what its profile refuses is said with its name'],
   ERR_BPF_OBJECT_MISSING: ['test/datapath/loading.test.ts', 'what keeps the datapath from loading is said with a code'],
+  ERR_FILE_LIMIT: ['test/datapath/refusal.test.ts', 'a limit of open files is no fault of the kernel'],
   ERR_BPF_LOAD: ['test/datapath/loading.test.ts', 'what keeps the datapath from loading is said with a code'],
   ERR_ATTACH: ['test/datapath/uplinks.test.ts', 'an interface without an Ethernet header is refused with the reason'],
   ERR_NO_EVENTS: ['test/flows/flows-thread.test.ts', 'an agent without the eBPF datapath says so'],

@@ -13,6 +13,7 @@ const least: Release = [5, 10]
 export function namedRefusal(error: unknown, release: string, needed: Release = least): unknown {
   if (!(error instanceof HeraldError) || error.code !== 'ERR_BPF_LOAD') return error
   const [first = '', ...words] = error.message.split('\n')
+  if (/: (?:EMFILE|ENFILE)$/.test(first)) return new HeraldError('ERR_FILE_LIMIT', first, { cause: error })
   const why = reasonIn(words)
   const old = isBefore(release, needed) ? `; ${needed.join('.')} is the least that the programs need` : ''
   const named = `${first} (Linux ${release})${why === undefined ? '' : `: ${why}`}${old}`

@@ -48,3 +48,13 @@ test('without words the errno is what there is, and another error is not touched
   const other = new HeraldError('ERR_BPFFS', 'no bpf file system')
   assert.equal(namedRefusal(other, '5.4.0'), other)
 })
+
+test('a limit of open files is no fault of the kernel, and is told as what it is', () => {
+  const words = 'libbpf: Error in bpf_create_map_xattr(forwards):Too many open files(-24). Retrying without BTF.'
+  for (const errno of ['EMFILE', 'ENFILE']) {
+    const error = namedRefusal(new HeraldError('ERR_BPF_LOAD', `load herald.bpf.o: ${errno}\n${words}`), '6.1.0')
+    assert.ok(error instanceof HeraldError)
+    assert.deepEqual([error.code, error.message], ['ERR_FILE_LIMIT', `load herald.bpf.o: ${errno}`])
+    assert.match(error.hint, /ulimit -n/)
+  }
+})
