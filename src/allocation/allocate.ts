@@ -10,6 +10,7 @@
  */
 import { type Family, familyOfText } from '../ip/address.ts'
 import type { Labels } from '../desired/label-selector.ts'
+import { keptList } from '../desired/kept.ts'
 import { type Holder, nobody } from './holder.ts'
 import { Holders } from './holders.ts'
 import { type Pool, PoolTable, unfitness } from './pool-table.ts'
@@ -136,7 +137,7 @@ export class Ipam extends Holders {
     const fitting = holding.addresses.filter(
       (address) => this.poolsOf(address).length > 0 && request.families.includes(familyOfText(address)),
     )
-    const kept = fitting.filter((address) => this.#claimRefusal(request, address, holding) === undefined)
+    const kept = keptList(fitting.filter((address) => this.#claimRefusal(request, address, holding) === undefined))
     const found = this.#find(request, holding, kept, fitting)
     const addresses = isRefusal(found) ? kept : found.addresses
     const lingering = (request.lingering ?? nobody).filter((address) => !addresses.includes(address))
@@ -253,7 +254,7 @@ export class Ipam extends Holders {
         ...nothingFree(this.#table, request, lacking),
         hinges: [...fresh.values()].map((each) => this.#hingeOf(each)),
       }
-    return { addresses, from: this.#textOf(addresses) }
+    return { addresses: keptList(addresses), from: this.#textOf(addresses) }
   }
 
   /** The address on which it hinges that a family is not full, of which this one is free or may be shared. */

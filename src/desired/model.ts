@@ -9,6 +9,7 @@
  * Everything is plain, immutable and structured-clonable.
  */
 import type { ProblemCode, VerdictCode, VerdictStep } from './codes.ts'
+import { keptText } from './kept.ts'
 
 /** Where a fact comes from. `file` and `line` are set in embedded mode. */
 export interface ObjectRef {
@@ -223,7 +224,9 @@ export interface SourceRange {
 }
 
 export function frontendId(address: string, protocol: Protocol, port: number): string {
-  return `${address.includes(':') ? `[${address}]` : address}:${port}/${protocol}`
+  return address.includes(':')
+    ? keptText('[', address, ']:', String(port), '/', protocol)
+    : keptText(address, ':', String(port), '/', protocol)
 }
 
 /** Everything about one Service on this node that it serves or announces. `key` is `namespace/name`. */

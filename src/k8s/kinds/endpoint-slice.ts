@@ -3,12 +3,13 @@
  * kept is small: addresses are packed into one text, and equal lists of ports are one.
  */
 import * as z from 'zod'
+import { keptList, keptText } from '../../desired/kept.ts'
 import { type Address, familyOfAddress, type Family, isForwardable, parseAddress, unmapped } from '../../ip/address.ts'
 import { isRecord, type RawObject, recordOf } from '../source.ts'
 import { FewFaults } from './few-faults.ts'
 import { fault, metadataSchema, narrow, tooLong, type Fault, type Metadata, type Narrowed } from './narrow.ts'
 import { choice, optionalList } from './schemas.ts'
-import { keptList, keptText, sharedText, sharedValue } from './shared.ts'
+import { sharedText, sharedValue } from './shared.ts'
 import { sliceWeightIn } from './weights.ts'
 
 const condition = z.boolean().nullish()

@@ -1,6 +1,7 @@
 /** core/v1 Service, as far as Herald reads it; of one without addresses of its own nothing is kept but its type. */
 import * as z from 'zod'
 import { type Family, formatAddress, parseAddress, unmapped } from '../../ip/address.ts'
+import { keptList, keptText } from '../../desired/kept.ts'
 import type { Labels } from '../../desired/label-selector.ts'
 import { isRecord, type RawObject } from '../source.ts'
 import { allocatedCondition, portsHeldCondition, statusWritersOf } from './status-writers.ts'
@@ -21,7 +22,7 @@ import {
   shown,
   tooManyWords,
 } from './service-requests.ts'
-import { keptList, keptText, sharedText, sharedValue } from './shared.ts'
+import { sharedText, sharedValue } from './shared.ts'
 import { type Weights, weightsIn } from './weights.ts'
 import { type ReadRanges, type SourceRanges, sourceRangesOf } from './source-ranges.ts'
 
@@ -340,7 +341,7 @@ function addressesIn(status: Written['status']): readonly string[] {
     const address = parseAddress(ip ?? '')
     return address === undefined ? [] : [formatAddress(unmapped(address))]
   })
-  return addresses.length === 0 ? nothing : keptList(addresses)
+  return keptList(addresses)
 }
 
 function mayHaveNodePorts(type: Written['spec']['type']): boolean {

@@ -1,4 +1,4 @@
-/** One copy of what many objects say alike: names of nodes, keys of labels, ports; and what is kept is small. Pure. */
+/** One copy of what many objects say alike: names of nodes, keys of labels, ports. Pure. */
 const textLimit = 1 << 14
 const valueLimit = 1 << 10
 const texts = new Map<string, string>()
@@ -23,14 +23,4 @@ export function sharedValue<T extends object>(value: T): T {
   if (values.size >= valueLimit) values.clear()
   values.set(key, value)
   return value
-}
-
-/** The same list with room for nothing more: one that was filtered, or grew, has room for sixteen. */
-export function keptList<T>(list: readonly T[]): readonly T[] {
-  return list.slice()
-}
-
-/** One text in one piece: added up, it would be a tree of pieces, of which each has a head. */
-export function keptText(...pieces: readonly string[]): string {
-  return pieces.join('')
 }

@@ -1,4 +1,5 @@
 /** The EndpointSlices of each Service, as they come and go. Pure. */
+import { keptList } from '../../desired/kept.ts'
 import { type Address, formatAddress, parseAddress } from '../../ip/address.ts'
 import { addressesOf, type EndpointSlice, podAt, type SlicePort } from '../kinds/endpoint-slice.ts'
 
@@ -67,13 +68,13 @@ export class ServiceSlices {
     if (before?.service !== undefined) {
       const left = this.of(before.service).filter((each) => each !== before)
       if (left.length === 0) this.#byService.delete(before.service)
-      else this.#byService.set(before.service, left)
+      else this.#byService.set(before.service, keptList(left))
       this.#byId.delete(id)
       touched.add(before.service)
     }
     if (slice?.service !== undefined) {
       this.#byId.set(id, slice)
-      this.#byService.set(slice.service, [...this.of(slice.service), slice])
+      this.#byService.set(slice.service, keptList([...this.of(slice.service), slice]))
       touched.add(slice.service)
     }
     const now = slice?.service === undefined ? undefined : slice

@@ -8,6 +8,7 @@ import {
   type SourceRange,
   type Verdict,
 } from '../../desired/model.ts'
+import { keptList } from '../../desired/kept.ts'
 import type { AddressAnswer } from '../../allocation/address-source.ts'
 import { setOf } from '../../allocation/sharing.ts'
 import { someOf } from '../../desired/some-of.ts'
@@ -111,10 +112,10 @@ export function translateService(input: ServiceInput, options: TranslatorOptions
   return {
     key,
     source,
-    addresses: named.size === given.length ? given : [...named],
+    addresses: named.size === given.length ? given : keptList([...named]),
     ...(pool === undefined ? {} : { pool: pool.name }),
     externalTrafficPolicy: service.spec.externalTrafficPolicy,
-    frontends,
+    frontends: keptList(frontends),
     routes,
     remoteBackends: endpoints.count().remote,
     verdicts: chain.map(sharedVerdict),

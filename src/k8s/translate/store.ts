@@ -2,10 +2,10 @@
  * The objects in force by kind, with the problems of what was delivered. A broken version never replaces a good one, a
  * broken part is what it was in the version before, and an equal version is no change.
  */
+import { keptText } from '../../desired/kept.ts'
 import type { Problem } from '../../desired/model.ts'
 import { ofNeverGood, type Fault, type Metadata, type Narrowed } from '../kinds/narrow.ts'
 import { problemOf } from '../kinds/problems.ts'
-import { keptText } from '../kinds/shared.ts'
 import {
   isServed,
   kinds,
