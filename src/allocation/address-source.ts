@@ -23,7 +23,8 @@ export interface AddressAnswer {
 export interface Wish {
   /** The same object as long as the Service did not change. */
   readonly subject: object
-  request(): AddressRequest
+  /** Under this key, which is kept: so it is not kept twice. */
+  request(key: string): AddressRequest
 }
 
 export interface AddressSource {

@@ -207,7 +207,7 @@ export class FolderAllocator implements AddressSource {
       } else if ((this.#settled.get(key)?.answer.addresses.length ?? 0) === 0) {
         const { addresses = [], tenure, lost } = recorded.get(key) ?? {}
         const holding = { addresses, isRecorded: true, mayChoose: false, ports: tenure?.ports, lost }
-        const found = this.#ipam.assign(wish.request(), holding)
+        const found = this.#ipam.assign(wish.request(key), holding)
         const answer = isRefusal(found) ? notYet(this.#book.warning) : answerOf(found)
         answers.set(key, { subject: wish.subject, generation: this.#generation, answer })
       }
@@ -231,7 +231,7 @@ export class FolderAllocator implements AddressSource {
     }
     const candidates: Candidate[] = []
     for (const [key, wish] of changed) {
-      if (wish !== undefined) candidates.push(this.#candidate(key, wish.request(), wish.subject, recorded))
+      if (wish !== undefined) candidates.push(this.#candidate(key, wish.request(key), wish.subject, recorded))
       yield
     }
     // What each of them has already is not for another of them.

@@ -68,7 +68,7 @@ export class StatusAddresses implements AddressSource {
     const meet = (addresses: readonly string[]): void => {
       for (const key of addresses.flatMap((address) => [...this.#claimsOn(address)])) {
         const known = this.#settled.get(key)
-        if (known !== undefined && !rivals.has(key)) rivals.set(key, this.#rival(known.wish, known.wish.request()))
+        if (known !== undefined && !rivals.has(key)) rivals.set(key, this.#rival(known.wish, known.wish.request(key)))
       }
     }
     for (const key of dirty) {
@@ -76,7 +76,7 @@ export class StatusAddresses implements AddressSource {
       const [wish, known] = [wishOf(key), this.#settled.get(key)]
       if (wish?.subject === known?.wish.subject && (known === undefined || known.generation === this.#generation))
         continue
-      const request = wish?.request()
+      const request = wish?.request(key)
       meet([...(known?.status ?? []), ...(request?.status ?? [])])
       this.#claim(key, known?.status ?? [], request?.status ?? [])
       if (!before.has(key)) before.set(key, this.answerOf(key))

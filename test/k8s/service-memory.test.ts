@@ -77,12 +77,12 @@ const translated = (datapath: 'none' | 'ebpf'): string => `
 
 test('what translation keeps of a Service and its slice is bounded', () => {
   const octets = octetsOf(translated('none'))
-  assert.ok(octets < 2_300, `${octets} octets`)
+  assert.ok(octets < 2_150, `${octets} octets`)
 })
 
 test('what translation keeps of a Service that is served and announced is bounded', () => {
   const octets = octetsOf(translated('ebpf'))
-  assert.ok(octets < 2_800, `${octets} octets`)
+  assert.ok(octets < 2_680, `${octets} octets`)
 })
 
 test('what the operator knows of the status of a Service is bounded', () => {

@@ -15,10 +15,10 @@ export interface DeliveredEvents {
   remove(key: ObjectKey): void
 }
 
-interface Version {
-  readonly key: ObjectKey
-  readonly uid: string
-  readonly resourceVersion: string
+/** It is the key that others keep, too: of hundreds of thousands of objects each has one. */
+interface Version extends ObjectKey {
+  uid: string
+  resourceVersion: string
 }
 
 /** By namespace, then name: of thousands no name is kept twice. */
@@ -35,7 +35,7 @@ class Versions {
   }
 
   set(version: Version): void {
-    const { namespace, name } = version.key
+    const { namespace, name } = version
     const found = this.#byNamespace.get(namespace)
     const within = found ?? new Map<string, Version>()
     if (found === undefined) this.#byNamespace.set(namespace, within)
@@ -99,18 +99,21 @@ export class Delivered {
     const before = this.#versions.get(namespace, name)
     if (before !== undefined) {
       const isSame = before.uid === uid && before.resourceVersion === resourceVersion
-      if (isSame && before.key.apiVersion === apiVersion) return id
+      if (isSame && before.apiVersion === apiVersion) return id
       if (!mayBeOlder && isOlder(resourceVersion, before.resourceVersion)) {
         if (!isCurrent) return id
         this.mayGoBack = true
       }
-      if (before.uid !== uid) this.#events.remove(before.key)
+      if (before.uid !== uid) this.#events.remove(before)
     }
-    const isKeySame = before?.key.apiVersion === apiVersion
-    const key = isKeySame ? before.key : { apiVersion, kind: this.#kind, namespace: sharedText(namespace), name }
-    this.#versions.set({ key, uid, resourceVersion })
+    const isKeySame = before?.apiVersion === apiVersion
+    const version: Version = isKeySame
+      ? before
+      : { apiVersion, kind: this.#kind, namespace: sharedText(namespace), name, uid, resourceVersion }
+    if (isKeySame) Object.assign(version, { uid, resourceVersion })
+    else this.#versions.set(version)
     const told = { uid, resourceVersion, ...(typeof generation === 'number' ? { generation } : {}) }
-    this.#events.upsert(key, pruned(item, apiVersion, this.#kind), told)
+    this.#events.upsert(version, pruned(item, apiVersion, this.#kind), told)
     return id
   }
 
@@ -142,13 +145,13 @@ export class Delivered {
 
   #remove(version: Version): void {
     this.#held.delete(idOf(version))
-    this.#versions.delete(version.key)
-    this.#events.remove(version.key)
+    this.#versions.delete(version)
+    this.#events.remove(version)
   }
 }
 
 /** `namespace/name` */
-function idOf({ key: { namespace, name } }: Version): string {
+function idOf({ namespace, name }: Version): string {
   return `${namespace}/${name}`
 }
 

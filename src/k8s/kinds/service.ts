@@ -310,6 +310,8 @@ function compact(
       healthCheckNodePort: undefined,
     }
   const families = familiesOf(spec)
+  const { portsHeld, isAttested } = isLoadBalancer ? recordOfOperator(raw, status) : noRecord
+  // Each by its name: what is spread into an object may lie beside it, in a second one.
   return {
     metadata: own,
     spec: sharedValue({
@@ -328,7 +330,8 @@ function compact(
       weights,
     }),
     status: addressesIn(status),
-    ...(isLoadBalancer ? recordOfOperator(raw, status) : noRecord),
+    portsHeld,
+    isAttested,
     own: addresses,
     nodePorts,
     healthCheckNodePort:

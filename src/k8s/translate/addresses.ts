@@ -130,9 +130,9 @@ class ServiceWish implements Wish {
     return this.#lingering.isLeaving === true ? leaverOf(this.#service) : this.#service
   }
 
-  request(): AddressRequest {
+  request(key: string): AddressRequest {
     const { addresses: lingering, isLeaving = false, writtenAt } = this.#lingering
-    return { ...requestOf(this.#service), lingering, isLeaving, writtenAt }
+    return { ...requestOf(this.#service), key, lingering, isLeaving, writtenAt }
   }
 }
 
