@@ -160,6 +160,7 @@ export function planHandOver(
   wanted: (name: MapName) => number,
   converters: readonly Converter[],
 ): HandOver | undefined {
+  if (!pins.isWhole) removeUnfit(pins)
   const handOver = planUpgrade(pins, converters) ?? planGrowth(pins, wanted)
   // One that ended there was as good as over.
   if (handOver === undefined) {
@@ -206,6 +207,14 @@ function planGrowth(pins: Pins, wanted: (name: MapName) => number): HandOver | u
   for (const name of growing) if (!existsSync(pins.moved(name))) renameSync(pins.map(name), pins.moved(name))
   const sources = growing.map((name) => ({ name, path: pins.moved(name), conversion: 'same' as const }))
   return new HandOver(pins, pins, sources, `maps of another size (${growing.join(', ')})`)
+}
+
+/** Left by another version that ended in its first start: nothing grows from it, the kernel takes no other size. */
+function removeUnfit(pins: Pins): void {
+  for (const name of mapNames) {
+    const { kind, maxEntries } = mapShapes[name]
+    if (kind === 'array' && (pins.maxEntries(name) ?? maxEntries) !== maxEntries) removePin(pins.map(name))
+  }
 }
 
 function removePin(path: string): void {

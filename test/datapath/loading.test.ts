@@ -1,15 +1,16 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { buildBpf } from '../../scripts/build-bpf.ts'
 import { createNoneDatapath } from '../../src/datapath/none.ts'
 import { openKernelDatapath, openKernelDatapathAside } from '../../src/datapath/kernel.ts'
-import { mapNames, schema } from '../../src/datapath/layout.ts'
+import { mapNames, mapShapes, schema } from '../../src/datapath/layout.ts'
 import type { KernelDatapathOptions } from '../../src/datapath/loading.ts'
 import { closeFd, mapInfo, openPinned, programMaps } from '../../src/sys/bpf.ts'
 import { listLinks, lookAtLinks } from '../../src/sys/links.ts'
+import { makeMapsAside } from '../../src/sys/map-maker.ts'
 import { messageOf } from '../../src/errors.ts'
 import { egress, frontendOf, ingress, kernelFixture, smallMaps, whyNoKernel } from './fixture.ts'
 import { parse, tcpFlag, tcpFrame } from './frames.ts'
@@ -129,6 +130,32 @@ test('a first start that is refused leaves no map, whoever made it', { skip }, a
   const next = await openKernelDatapathAside({ ...asked, maxEntries: smallMaps })
   t.after(() => next.close())
   assert.equal(next.status.adopted, false)
+})
+
+test('maps that another version left in its first start are made anew where they are of another size', {
+  skip,
+}, async (t) => {
+  // It has more reasons and fewer limits than this one.
+  for (const [name, more] of [
+    ['drops', 1],
+    ['event_limits', -1],
+  ] as const) {
+    const { bpffs } = kernelFixture(t)
+    mkdirSync(mapsOf(bpffs), { recursive: true })
+    const left = { path: join(mapsOf(bpffs), name), maxEntries: mapShapes[name].maxEntries + more }
+    assert.ok(await makeMapsAside(buildBpf(), new Map([[name, left]])))
+    const datapath = await openKernelDatapathAside({
+      bpffs,
+      objectFile: buildBpf(),
+      attach: 'auto',
+      maxEntries: smallMaps,
+    })
+    assert.deepEqual([datapath.status.kind, datapath.status.adopted], ['ebpf', false])
+    datapath.close()
+    const fd = openPinned(left.path) ?? assert.fail(`${name} is not pinned`)
+    assert.equal(mapInfo(fd).maxEntries, mapShapes[name].maxEntries)
+    closeFd(fd)
+  }
 })
 
 test('why the kernel refuses is said alike, whichever thread it was asked in, and by whom it is asked next', {
