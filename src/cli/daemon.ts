@@ -5,7 +5,7 @@
 import { Command } from 'commander'
 import { HeraldError } from '../errors.ts'
 import { addAgent } from './agent.ts'
-import { exitCode } from './exit.ts'
+import { exitCode, reportUnwritten } from './exit.ts'
 import type { HandedOver } from './hand-over.ts'
 import { addOperator } from './operator.ts'
 import { reported, saysAsOurs } from './usage.ts'
@@ -26,9 +26,20 @@ export async function readWords(words: readonly string[]): Promise<HandedOver | 
   try {
     await program.parseAsync(words, { from: 'user' })
   } catch (error) {
-    return reported(error)
+    return await whenWritten(reported(error))
   }
   return read ?? exitCode.ok
+}
+
+/** As the command line: a help page that stdout did not take is no success; a closed pipe has taken enough. */
+async function whenWritten(code: number): Promise<number> {
+  // Then nothing was said there.
+  if (code !== exitCode.ok) return code
+  const failed = await new Promise<NodeJS.ErrnoException | undefined>((resolve) => {
+    process.stdout.once('error', resolve)
+    process.stdout.write('', (error) => error ?? resolve(undefined))
+  })
+  return failed === undefined || failed.code === 'EPIPE' ? code : reportUnwritten(failed)
 }
 
 function noCommand(): HeraldError {

@@ -23,3 +23,8 @@ export function reportFailure(error: unknown): number {
   const isForbidden = error.errno === 'EPERM' || error.errno === 'EACCES'
   return isForbidden || unreachable.has(error.code) ? exitCode.unreachable : exitCode.degraded
 }
+
+/** The answer was not taken, or not whole; the answer is the exit code. */
+export function reportUnwritten(error: Error): number {
+  return reportFailure(new HeraldError('ERR_OUTPUT', `cannot write the answer: ${error.message}`))
+}

@@ -15,12 +15,15 @@ const agentVariable = 'HERALD_AGENT_OPTIONS'
 const operatorVariable = 'HERALD_OPERATOR_OPTIONS'
 
 export function withOptions(environment: Variables, options: AgentOptions): Variables {
-  return { ...environment, [agentVariable]: JSON.stringify(options) }
+  return { ...environment, [agentVariable]: handed(options) }
 }
 
 export function withOperatorOptions(environment: Variables, options: OperatorOptions): Variables {
-  return { ...environment, [operatorVariable]: JSON.stringify(options) }
+  return { ...environment, [operatorVariable]: handed(options) }
 }
+
+/** For this process, which is replaced and keeps its id: what another one left in the environment is not meant. */
+const handed = (options: AgentOptions | OperatorOptions): string => `${process.pid} ${JSON.stringify(options)}`
 
 /** Which of the two a process is, and its options. */
 export type HandedOver =
@@ -29,14 +32,15 @@ export type HandedOver =
 
 /** What was left for this process, which is then gone; undefined: nothing was. */
 export function takeOptions(environment: Variables): HandedOver | undefined {
+  let taken: HandedOver | undefined
   for (const [what, variable] of [
     ['agent', agentVariable],
     ['operator', operatorVariable],
   ] as const) {
-    const text = environment[variable]
-    if (text === undefined) continue
+    const text = environment[variable] ?? ''
     delete environment[variable]
-    return { what, options: JSON.parse(text) }
+    const head = `${process.pid} `
+    if (text.startsWith(head)) taken ??= { what, options: JSON.parse(text.slice(head.length)) }
   }
-  return undefined
+  return taken
 }

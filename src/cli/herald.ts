@@ -1,6 +1,5 @@
 /** The executable: runs the verb and turns what it throws into a line on stderr and an exit code. */
-import { HeraldError } from '../errors.ts'
-import { reportFailure } from './exit.ts'
+import { reportUnwritten } from './exit.ts'
 import { createProgram, wordsOf } from './program.ts'
 import { reported } from './usage.ts'
 
@@ -25,7 +24,7 @@ async function end(code: number): Promise<void> {
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   // `herald ... | head` closes the pipe; that is no failure of ours.
   if (error.code === 'EPIPE') process.exit(process.exitCode ?? 0)
-  process.exit(reportFailure(new HeraldError('ERR_OUTPUT', `cannot write the answer: ${error.message}`)))
+  process.exit(reportUnwritten(error))
 })
 // Not awaited here: what a verb loads late may import from the file that this becomes, which must be complete by then.
 void run()

@@ -269,6 +269,37 @@ test('a signal that comes before the program is read is heard, for process 1 wou
   assert.deepEqual(await ended, [7, null])
 })
 
+test('a help page that stdout does not take is no success, whoever prints it; a closed pipe has taken enough', () => {
+  const full = openSync('/dev/full', 'w')
+  try {
+    for (const program of [atOnce, [herald]])
+      for (const verb of ['agent', 'operator']) {
+        const words = [...program, verb, '--help']
+        const { status, stderr } = spawnSync(process.execPath, words, {
+          ...{ stdio: ['ignore', full, 'pipe'], encoding: 'utf8' },
+        })
+        assert.deepEqual([status, stderr.split(':')[1]], [1, ' cannot write the answer'], words.join(' '))
+        const pipe = '"$@" | true; echo "${PIPESTATUS[0]}"'
+        const piped = spawnSync('bash', ['-c', pipe, 'bash', process.execPath, ...words])
+        assert.deepEqual([String(piped.stdout), String(piped.stderr)], ['0\n', ''], words.join(' '))
+      }
+  } finally {
+    closeSync(full)
+  }
+})
+
+test('options that another process left in the environment are not taken for those of the command line', () => {
+  const options = '{"logLevel":"debug"}'
+  const words = ['agent', '--manifests', '/nonexistent', '--state-dir', join(folder, 'left'), '--datapath', 'none']
+  for (const variable of ['HERALD_AGENT_OPTIONS', 'HERALD_OPERATOR_OPTIONS'])
+    for (const value of ['', 'x', options, `${process.pid} ${options}`])
+      for (const program of [atOnce, [herald]]) {
+        const env = { ...process.env, [variable]: value }
+        const { status, stderr } = spawnSync(process.execPath, [...program, ...words], { encoding: 'utf8', env })
+        assert.deepEqual([status, /--manifests \/nonexistent is not a folder/.test(stderr)], [1, true], stderr)
+      }
+})
+
 test('bin/herald and the image start the agent at once, with its flags', () => {
   const flags = agentFlags.join(' ')
   const lines = (name: string): readonly string[] => readFileSync(join(root, name), 'utf8').split('\n')
