@@ -32,13 +32,13 @@ export class LabCluster {
   readonly #programs: ControlPlanePrograms
   /** The administrator's, for the host. */
   readonly kubeconfig: string
-  /** The folder that kubectl is in. */
+  /** The folders that kubectl and helm are in, as in PATH. */
   readonly programs: string
 
   private constructor(lab: Lab, programs: ControlPlanePrograms) {
     this.#lab = lab
     this.#programs = programs
-    this.programs = dirname(programs.kubectl)
+    this.programs = [...new Set([programs.kubectl, programs.helm].map((path) => dirname(path)))].join(':')
     this.kubeconfig = join(lab.workFolder, controlPlaneFile.kubeconfig)
   }
 

@@ -108,7 +108,7 @@ function tryNext({ workFolder, folder, api, webAddress, served }: Picture, bold:
       ? [[`rm ${folder}/manifests/echo.yaml`, 'a Service is deleted: look at the routes']]
       : [
           [`export KUBECONFIG=${api.kubeconfig}`, 'the administrator; for kubectl, helm, herald'],
-          [`export PATH=$PATH:${api.programs}`, 'where there is no kubectl yet'],
+          [`export PATH=$PATH:${api.programs}`, 'where there is no kubectl or helm yet'],
           ['kubectl get svc,bgpp,cbgpnode', 'addresses in status, the policy in force, sessions of every node'],
           ['bin/herald explain service echo --cluster', 'who announces it, and why the others do not'],
           ['kubectl delete svc echo', 'a Service is deleted: look at the routes'],

@@ -196,6 +196,7 @@ export class Agent {
         failures: this.#faults.current.map(({ text }) => text),
         refusals: this.#refusals.list(this.order.failures),
         isSynced: this.#isTranslated,
+        isDrained: this.isDrained || this.#speaker?.isDraining === true,
         datapath: this.#parts.datapath.status,
       }),
     })
@@ -385,6 +386,7 @@ export class Agent {
   setDrained(isDrained: boolean): void {
     this.isDrained = isDrained
     this.#configure()
+    this.#reporter?.touch()
   }
 
   #configure(): void {

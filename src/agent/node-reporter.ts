@@ -12,6 +12,7 @@ import { backOff, spreadBehind } from '../clock/spread.ts'
 import type { DatapathStatus } from '../datapath/datapath.ts'
 import type { Neighbor, Problem } from '../desired/model.ts'
 import {
+  drainedCondition,
   errorCondition,
   healthyCondition,
   isOwnObject,
@@ -47,6 +48,8 @@ export interface NodeFigures {
   /** Services that this node alone refuses. */
   readonly refusals: readonly Refusal[]
   readonly isSynced: boolean
+  /** By the command or the annotation. */
+  readonly isDrained: boolean
   readonly datapath: Pick<DatapathStatus, 'mode' | 'modeReason'>
 }
 
@@ -197,7 +200,7 @@ export class NodeReporter {
     const byId = new Map(snapshots.map((peer) => [peer.id, peer]))
     const said = figures()
     const before = conditionsOf(this.#status)
-    const told = [healthOf(snapshots, said), errorsOf(said), refusedSaying(said.refusals), wayOf(said)]
+    const told = [healthOf(snapshots, said), errorsOf(said), refusedSaying(said.refusals), wayOf(said), drainOf(said)]
     const conditions = told.map((each) => conditionFrom(before, each, now))
     return nodeStatus(
       said.neighbors,
@@ -249,6 +252,13 @@ function wayOf({ datapath: { mode, modeReason } }: NodeFigures): SaidCondition {
   if (mode === 'redirect') return { type, status: 'True', reason: 'Redirect', message: modeReason ?? '' }
   const message = modeReason ?? 'it was asked for (--datapath-mode stack)'
   return { type, status: 'False', reason: modeReason === undefined ? 'AskedFor' : stackReason, message }
+}
+
+function drainOf({ isDrained }: NodeFigures): SaidCondition {
+  const type = drainedCondition
+  return isDrained
+    ? { type, status: 'True', reason: 'Drained', message: 'routes are withdrawn, sessions stay' }
+    : { type, status: 'False', reason: 'NotDrained', message: '' }
 }
 
 /** Whether the status there has all of these fields. */

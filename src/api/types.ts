@@ -386,6 +386,7 @@ export const clusterNodeSchema = z.object({
     .describe('Sessions of the node'),
   advertised: z.number().describe('Prefixes that peers hold from the node, summed over peers'),
   message: z.string().describe('What the node says of itself, or why it says nothing'),
+  isDrained: z.boolean().optional().describe('Its routes are withdrawn, by `herald drain` or by the annotation'),
   stackReason: z.string().optional().describe('Why new flows to its pods go through the stack; absent: they do not'),
   silentSeconds: z
     .number()

@@ -8,7 +8,7 @@ import type { ClusterPeerView, ClusterServiceNodeView, ClusterServiceView, Verdi
 import { HeraldError } from '../errors.ts'
 import { formatAddress, parseAddress } from '../ip/address.ts'
 import type { FoundObject } from '../k8s/dialects/moving/report.ts'
-import { reportedNeighbors } from '../k8s/dialects/node-report.ts'
+import { reportedDrain, reportedNeighbors } from '../k8s/dialects/node-report.ts'
 import { foundOf } from '../k8s/moving-cluster.ts'
 import { serviceElsewhere, tunnelLeasesQuery } from '../k8s/service-elsewhere.ts'
 import { type RawObject, recordOf } from '../k8s/source.ts'
@@ -39,7 +39,7 @@ export async function clusterService(location: ClusterLocation, name: string): P
     return viewOf(
       key,
       service,
-      nodes.flatMap((known) => nodeView(objects, key, known) ?? []),
+      nodes.flatMap((known) => serviceOnNode(objects, key, known) ?? []),
     )
   })
 }
@@ -109,7 +109,7 @@ interface NodeAnswer {
 }
 
 /** undefined: there is no such node any more. */
-function nodeView(objects: readonly FoundObject[], key: string, known: KnownNode): NodeAnswer | undefined {
+export function serviceOnNode(objects: readonly FoundObject[], key: string, known: KnownNode): NodeAnswer | undefined {
   const { node, object, report, life, silentSec, isSilent } = known
   if (object === undefined) return undefined
   const own = foundOf({ ...object, apiVersion: 'v1', kind: 'Node' })
@@ -120,7 +120,8 @@ function nodeView(objects: readonly FoundObject[], key: string, known: KnownNode
     (id) => neighbors.find((neighbor) => neighbor.id === id) ?? [],
   )
   const told = report === undefined ? new Map() : reportedNeighbors(report, neighbors)
-  const isDraining = speaker?.isDraining === true
+  const isToldDrained = report !== undefined && reportedDrain(report)
+  const isDraining = speaker?.isDraining === true || isToldDrained
   const reached = wanted.filter(({ id }) => !isDraining && told.get(id)?.state === 'Established')
   const addressesOf = (all: typeof wanted): string[] => all.map(({ peerAddress }) => peerAddress)
   const isKnown = !isSilent && life !== undefined
@@ -132,7 +133,7 @@ function nodeView(objects: readonly FoundObject[], key: string, known: KnownNode
   if (wanted.length > 0 && !isKnown)
     say('NotAnnounced', isSilent ? `no word for ${silenceText(silentSec ?? 0)}` : 'its agent renews no Lease', lookHere)
   else if (wanted.length > 0 && isDraining)
-    say('Drained', 'the node is drained', 'Undo it: take herald.dev/drain off the Node')
+    say('Drained', 'the node is drained', 'Undo it: take herald.dev/drain off the Node, or `herald drain --undo` there')
   else
     for (const { id, peerAddress } of wanted) {
       const state = told.get(id)?.state

@@ -1,6 +1,12 @@
 /** `status --cluster` and `bgp peers --cluster`: what every node does, as the nodes told the API server. */
 import type { ClusterNodeView, ClusterPeerView } from '../api/types.ts'
-import { healthyCondition, type NodeReport, nodeReportKind, reportedStackReason } from '../k8s/dialects/node-report.ts'
+import {
+  healthyCondition,
+  type NodeReport,
+  nodeReportKind,
+  reportedDrain,
+  reportedStackReason,
+} from '../k8s/dialects/node-report.ts'
 import { whyUnconfigured } from './cluster-configuration.ts'
 import { type KnownNode, knownNodes, readingCluster } from './cluster-reads.ts'
 import type { ClusterLocation } from './reading.ts'
@@ -52,6 +58,7 @@ export function nodeView(known: KnownNode, unconfigured: string | undefined): Cl
     ...healthOf(known, unconfigured),
     sessions: { established: peers.filter(({ state }) => state === 'Established').length, configured: peers.length },
     advertised: peers.flatMap(({ families }) => families).reduce((sum, { advertised }) => sum + advertised, 0),
+    ...(report !== undefined && !isSilent && reportedDrain(report) ? { isDrained: true } : {}),
     ...(stackReason === undefined ? {} : { stackReason }),
     ...(silentSec === undefined ? {} : { silentSeconds: silentSec }),
     ...(life?.facts === undefined ? {} : { version: life.facts.version }),

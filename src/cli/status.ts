@@ -46,9 +46,13 @@ async function readCluster(options: ClusterOptions): Promise<Reading<readonly Cl
 export function nodesTable(nodes: readonly ClusterNodeView[]): string {
   return formatTable(
     ['Node', 'Health', 'Sessions', 'Advertised', 'Message'],
-    nodes.map(({ node, health, sessions, advertised, message, stackReason }) => [
+    nodes.map(({ node, health, sessions, advertised, message, isDrained, stackReason }) => [
       ...[node, health, `${sessions.established}/${sessions.configured}`, String(advertised)],
-      stackReason === undefined ? message : `${message}; flows go through the stack: ${stackReason}`,
+      [
+        message,
+        ...(isDrained === true ? ['drained: routes are withdrawn'] : []),
+        ...(stackReason === undefined ? [] : [`flows go through the stack: ${stackReason}`]),
+      ].join('; '),
     ]),
   )
 }

@@ -10,6 +10,7 @@ import {
   nodeReportKey,
   nodeReportObject,
   nodeReportOf,
+  reportedDrain,
   reportedStackReason,
 } from '../../src/k8s/dialects/node-report.ts'
 import { type Follower, MemoryCluster } from '../../src/k8s/memory-cluster.ts'
@@ -71,7 +72,15 @@ class Node {
   writes = 0
 
   constructor(neighbors: readonly Neighbor[]) {
-    this.figures = { neighbors, problems: [], failures: [], refusals: [], isSynced: true, datapath: {} }
+    this.figures = {
+      neighbors,
+      problems: [],
+      failures: [],
+      refusals: [],
+      isSynced: true,
+      isDrained: false,
+      datapath: {},
+    }
     this.sessions = neighbors.map((neighbor) => sessionOf(neighbor))
     const sink = this.cluster.sink(nodeFieldManager)
     this.reporter = new NodeReporter({
@@ -292,4 +301,18 @@ test('whether flows go past netfilter is told, and why not, within a round of co
     assert.deepEqual(told(), said)
     assert.equal(node.writes, before + 1)
   }
+})
+
+test('a node that is drained says so, and that it is undone', async () => {
+  const node = await new Node([]).start()
+  const told = (): boolean => reportedDrain(node.report)
+  assert.equal(told(), false)
+  node.figures = { ...node.figures, isDrained: true }
+  node.reporter.touch()
+  await node.pass(4_000)
+  assert.equal(told(), true)
+  node.figures = { ...node.figures, isDrained: false }
+  node.reporter.touch()
+  await node.pass(4_000)
+  assert.equal(told(), false)
 })

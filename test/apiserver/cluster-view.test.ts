@@ -256,6 +256,7 @@ test('each agent tells the cluster of its sessions, whichever family of configur
       ['cilium.io/BGPReconcileError', 'False'],
       ['herald.dev/ServicesRefused', 'False'],
       ['herald.dev/PastNetfilter', 'Unknown'],
+      ['herald.dev/Drained', 'False'],
     ],
   )
   const columns = await cluster.kubectl(['get', 'cbgpnode'])

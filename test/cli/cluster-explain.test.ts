@@ -2,8 +2,11 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { ClusterServiceNodeView, VerdictView } from '../../src/api/types.ts'
-import { withOperator } from '../../src/cli/cluster-explain.ts'
+import { serviceOnNode, withOperator } from '../../src/cli/cluster-explain.ts'
 import { nodesText } from '../../src/cli/explain.ts'
+import { readDocuments } from '../../src/k8s/documents.ts'
+import type { AgentFacts } from '../../src/k8s/node-life.ts'
+import { node, pool, service, slice, smallestPolicy } from '../k8s/manifests.ts'
 
 const yes = (step: VerdictView['step'], code: string): VerdictView => ({ step, ok: true, code, message: 'so' })
 const nobody: VerdictView = { step: 'allocated', ok: false, code: 'NotInStatus', message: 'none', remedy: 'Wait.' }
@@ -44,3 +47,36 @@ for (const [all, text] of [
     assert.equal(nodesText(view, false).split('\n')[0], `service a/b: ${text}`)
   })
 }
+
+test('a node that its agent says is drained announces nothing, by whatever command that is', () => {
+  const status = 'status: {loadBalancer: {ingress: [{ip: 198.51.100.3}]}}\n'
+  const found = (text: string) => readDocuments('test.yaml', text).flatMap(({ objects }) => objects)
+  const around = found(smallestPolicy + pool + service('web') + status + slice('web'))
+  const facts: AgentFacts = {
+    version: '1.2.3',
+    datapath: 'ebpf',
+    secretsNamespace: 'kube-system',
+    ignoreExcludeLb: false,
+    withdrawOn: [],
+    isClassRequired: false,
+    remoteBackends: 'tunnel',
+    whyNoSnat: '',
+  }
+  const announcedBy = (drained: 'True' | 'False' | undefined) => {
+    const said = { reason: 'x', message: '', lastTransitionTime: '2023-11-14T22:13:20Z' }
+    const conditions = drained === undefined ? [] : [{ type: 'herald.dev/Drained', status: drained, ...said }]
+    const session = { name: '192.168.1.1', peerAddress: '192.168.1.1', peerAsn: 65_000, families: [] }
+    return serviceOnNode(around, 'default/web', {
+      ...{ node: 'node-a', object: found(node)[0]?.object, silentSec: 3, isSilent: false },
+      life: { node: 'node-a', renewedMs: 0, lastsSec: 40, facts },
+      report: {
+        ...{ node: 'node-a', isOurs: true, conditions },
+        instances: [{ name: '65001', localAsn: 65_001, peers: [{ ...session, state: 'Established' }] }],
+      },
+    })
+  }
+  assert.equal(announcedBy('False')?.view.announces, 'yes')
+  assert.equal(announcedBy(undefined)?.view.announces, 'yes', 'an earlier version says nothing of it')
+  const drained = announcedBy('True')
+  assert.deepEqual([drained?.view.announces, drained?.all.at(-1)?.code], ['no', 'Drained'])
+})

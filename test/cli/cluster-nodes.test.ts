@@ -43,3 +43,23 @@ test('why flows of a node go through the stack is told beside its health, while 
     assert.doesNotMatch(nodesTable([node]), /through the stack/)
   }
 })
+
+test('a node that is drained is told apart from one that has nothing to announce, while it is heard', () => {
+  const drained = (isSilent: boolean) =>
+    nodeView(
+      {
+        ...{ node: 'node1', object: undefined, life: undefined, isSilent, silentSec: isSilent ? 47 : 3 },
+        report: {
+          ...{ node: 'node1', isOurs: true, instances: [] },
+          conditions: [
+            condition('herald.dev/Healthy', 'True', 'Ok', 'all is well'),
+            condition('herald.dev/Drained', 'True', 'Drained', 'routes are withdrawn, sessions stay'),
+          ],
+        },
+      },
+      undefined,
+    )
+  assert.equal(drained(false).isDrained, true)
+  assert.match(nodesTable([drained(false)]), /^node1 +ok +0\/0 +0 +all is well; drained: routes are withdrawn$/m)
+  assert.equal(drained(true).isDrained, undefined)
+})

@@ -23,6 +23,8 @@ export const healthyCondition = 'herald.dev/Healthy'
 export const errorCondition = 'cilium.io/BGPReconcileError'
 /** Whether new flows to pods go past netfilter there, and why not. */
 export const pastNetfilterCondition = 'herald.dev/PastNetfilter'
+/** Whether its routes are withdrawn, by the command or by the annotation of the Node. */
+export const drainedCondition = 'herald.dev/Drained'
 /** What it says is read in refusals.ts. */
 export const refusedCondition = 'herald.dev/ServicesRefused'
 
@@ -198,6 +200,11 @@ export const stackReason = 'Stack'
 export function reportedStackReason({ conditions }: NodeReport): string | undefined {
   const condition = conditions.find(({ type }) => type === pastNetfilterCondition)
   return condition?.status === 'False' && condition.reason === stackReason ? condition.message : undefined
+}
+
+/** Of an agent that says nothing of it, as earlier versions do, the annotation is all that is known. */
+export function reportedDrain({ conditions }: NodeReport): boolean {
+  return conditions.some(({ type, status }) => type === drainedCondition && status === 'True')
 }
 
 /** What an agent of ours says is wrong with objects, each as {@link problemText} has it, by kind of the object. */
