@@ -214,7 +214,7 @@ function afterOf({ name, isStandIn }: NodeName, { objects, options, isFirst }: N
 }
 
 function sessionRows(
-  { name: node }: NodeName,
+  { name: node, isStandIn }: NodeName,
   before: ReturnType<Origins['before']>['sessions'],
   { neighbors, problems }: After,
 ): { readonly rows: readonly SessionRow[]; readonly differences: readonly Finding[] } {
@@ -225,7 +225,12 @@ function sessionRows(
     const neighbor = left.get(id)
     left.delete(id)
     if (view === undefined && neighbor === undefined) continue
-    const row = { node, object, ...(view && { before: view }), ...(neighbor && { after: viewOf(neighbor, view) }) }
+    const row = {
+      node,
+      object,
+      ...(view && { before: view }),
+      ...(neighbor && { after: viewOf(neighbor, view, isStandIn) }),
+    }
     const problem = problems.find((each) => each.severity === 'error' && nameOf(each.object) === object)
     rows.push(row)
     differences.push(
@@ -236,15 +241,18 @@ function sessionRows(
     )
   }
   for (const neighbor of left.values()) {
-    const row = { node, object: nameOf(neighbor.source), after: viewOf(neighbor, undefined) }
+    const row = { node, object: nameOf(neighbor.source), after: viewOf(neighbor, undefined, isStandIn) }
     rows.push(row)
     differences.push(...sessionDifferences(row, { before: otherSpeaker }))
   }
   return { rows, differences }
 }
 
-/** Whose key it is has no place in a neighbor: it is that of before, or unnamed. */
-function viewOf(neighbor: Neighbor, before: SessionView | undefined): SessionView {
+/**
+ * Whose key it is has no place in a neighbor: it is that of before, or unnamed. Without a Node nobody knows the router
+ * ID that would be made of it.
+ */
+function viewOf(neighbor: Neighbor, before: SessionView | undefined, isStandIn: boolean): SessionView {
   const { peerAsn, refusesOwnAs, gracefulRestart, password } = neighbor
   return {
     peerAddress: neighbor.peerAddress,
@@ -259,7 +267,7 @@ function viewOf(neighbor: Neighbor, before: SessionView | undefined): SessionVie
     ...(gracefulRestart === undefined ? {} : { gracefulRestartSeconds: gracefulRestart.restartTimeSec }),
     ...(password === undefined ? {} : { password: before?.password ?? 'set' }),
     families: neighbor.families.map((family) => family.slice(0, 4)),
-    routerId: neighbor.routerId,
+    ...(isStandIn && before?.routerId === undefined ? {} : { routerId: neighbor.routerId }),
     ...(neighbor.interface === undefined ? {} : { interface: neighbor.interface }),
     ...(neighbor.bfd === undefined ? {} : { bfd: bfdText(neighbor.bfd) }),
   }

@@ -24,6 +24,16 @@ test('what is the same with both is no difference, and the address that a Servic
   assert.equal(heard?.after?.pools, 'production')
 })
 
+test('without a Node no router ID is made up, and one that is written is shown', () => {
+  const idsOf = (text: string): readonly (string | undefined)[] => {
+    const report = reportOf(text + production + everywhere)
+    assert.deepEqual(report.differences, [])
+    return report.sessions.flatMap(({ before, after }) => [before?.routerId, after?.routerId])
+  }
+  assert.deepEqual(idsOf(tor), [undefined, undefined])
+  assert.deepEqual(idsOf(routed), ['10.0.0.1', '10.0.0.1'])
+})
+
 test('sourceAddress and localASN come into force where frr-k8s had dropped them, and only there', () => {
   const written = peer(
     'tor',
