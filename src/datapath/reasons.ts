@@ -51,7 +51,8 @@ const table = {
   bad_header: {
     fate: 'dropped',
     meaning:
-      'a truncated or contradictory header, a packet from where it goes to, or an IPv4 address mapped into one of IPv6',
+      'a truncated or contradictory header, a packet from where it goes to, a forged datagram from a port that ' +
+      'would answer, or an IPv4 address mapped into one of IPv6',
     remedy: 'who sends it; the driver of the interface when there are many sources',
   },
   fragment: {

@@ -159,6 +159,14 @@ static __always_inline const struct frontend *frontend_of(const struct packet *p
 	return bpf_map_lookup_elem(&frontends, &key);
 }
 
+/* The backend that is here, or was. */
+static __always_inline const struct source *source_at(const struct ip_address *address, __be16 port, __u8 protocol)
+{
+	struct frontend_key key = { .address = *address, .port = port, .protocol = protocol };
+
+	return bpf_map_lookup_elem(&sources, &key);
+}
+
 static __always_inline struct choices *choices_here(void)
 {
 	__u32 first = 0;

@@ -11,15 +11,8 @@
 #include "icmp.h"
 #include "opening.h"
 
-static __always_inline const struct source *source_at(const struct ip_address *address, __be16 port, __u8 protocol)
-{
-	struct frontend_key key = { .address = *address, .port = port, .protocol = protocol };
-
-	return bpf_map_lookup_elem(&sources, &key);
-}
-
 /* With the ports that it has: one half tells all. */
-static __noinline void open_direct(const struct flow_key *out_key, const struct packet *packet)
+static __noinline void open_direct(const struct flow_key *out_key, const struct packet *packet, __u32 flags)
 {
 	struct flow out = {
 		.address = out_key->source,
@@ -27,7 +20,7 @@ static __noinline void open_direct(const struct flow_key *out_key, const struct 
 		.client_port = out_key->destination_port,
 		.service = NO_SERVICE,
 		.seen = coarse_clock(),
-		.flags = FLOW_DIRECT | (starts_connection(packet) ? FLOW_OPENED_BY_SYN : 0),
+		.flags = FLOW_DIRECT | flags | (starts_connection(packet) ? FLOW_OPENED_BY_SYN : 0),
 	};
 
 	put_opening(out_key, &out);
@@ -42,7 +35,7 @@ static __noinline void follow_direct(const struct flow_key *out_key, struct flow
 
 	if (starts_connection(packet) && is_over(out_key, out)) {
 		forget_flow(out_key, out);
-		return open_direct(out_key, packet);
+		return open_direct(out_key, packet, 0);
 	}
 	if (out->seen != coarse_clock())
 		out->seen = coarse_clock();
@@ -151,7 +144,7 @@ __noinline int receive_direct(struct __sk_buff *skb)
 	if (out)
 		forget_flow(&out_key, out);
 	if (!(packet->tcp_flags & TCP_RST))
-		open_direct(&out_key, packet);
+		open_direct(&out_key, packet, 0);
 	return PASS;
 }
 

@@ -17,14 +17,19 @@
 #include "outcome.h"
 #include "rewrite.h"
 
-/* A datagram of a pod for itself from the port on which it answers, which has not left here: forged, it would be
- * answered for ever, each answer being the next request (as is_from_itself of packet.h). */
-static __noinline bool is_forged_hairpin(const struct packet *packet, const struct flow *flow)
+/* A datagram of a client that is here from a port on which a backend answers, which that one has not begun: forged, it
+ * would be answered for ever, each answer being the next request (as is_from_itself of packet.h). That something has
+ * left here by that tuple tells nothing: it may answer what was forged as from the VIP. */
+static __noinline bool is_forged_hairpin(const struct packet *packet)
 {
-	struct flow_key sent = flow_key(packet, DIRECTION_OUT);
+	struct flow_key key = flow_key(packet, DIRECTION_OUT);
+	const struct source *source = source_at(&packet->source, packet->source_port, packet->protocol);
+	const struct flow *sent;
 
-	return packet->protocol == IPPROTO_UDP && packet->source_port == flow->port &&
-	       is_same_address(&packet->source, &flow->address) && !find_flow(&sent);
+	if (packet->protocol != IPPROTO_UDP || !source || source->count == 0)
+		return false;
+	sent = find_flow(&key);
+	return !sent || !(sent->flags & FLOW_POD_BEGAN);
 }
 
 /* In the passage, for what is to be done by it. */

@@ -76,7 +76,7 @@ static __noinline int serve_first(struct __sk_buff *skb, const struct packet *pa
 	flow->service = passage->service;
 	flow->flags = passage->flags | (is_syn ? FLOW_OPENED_BY_SYN : 0) | (packet->tunnelled ? FLOW_TUNNELLED : 0) |
 		      hairpin_flag(&packet->source, backend);
-	if (is_known && is_forged_hairpin(packet, flow))
+	if (is_known && ((is_hairpin(flow) && is_forged_hairpin(packet)) || is_from_node_port(skb)))
 		return drop(REASON_BAD_HEADER);
 	if (packet->protocol == IPPROTO_TCP && !(packet->tcp_flags & TCP_RST))
 		flow->flags |= FLOW_NEXT_KNOWN;
@@ -300,7 +300,7 @@ static __noinline int send_known(struct __sk_buff *skb, const struct packet *pac
 	/* The pod begins a connection of its own on the ports of one that is over. */
 	if (starts_connection(packet) && is_over(key, flow)) {
 		forget_flow(key, flow);
-		open_direct(key, packet);
+		open_direct(key, packet, FLOW_POD_BEGAN);
 		return PASS;
 	}
 	if (packet->protocol != IPPROTO_TCP) {
@@ -370,7 +370,7 @@ static __noinline int send_unknown(struct __sk_buff *skb, const struct packet *p
 	struct flow flow = {};
 
 	if (starts_connection(packet)) {
-		open_direct(key, packet);
+		open_direct(key, packet, FLOW_POD_BEGAN);
 		return PASS;
 	}
 	/* It was a backend, and may be one again. */
@@ -384,13 +384,13 @@ static __noinline int send_unknown(struct __sk_buff *skb, const struct packet *p
 		return send_unkept(skb, packet);
 	/* Flows to the pod are older than it is a backend; what the VIPs have is too young to have been evicted. */
 	if (bpf_ktime_get_ns() < source->settled_ns) {
-		open_direct(key, packet);
+		open_direct(key, packet, FLOW_POD_BEGAN);
 		return PASS;
 	}
 	/* A node port is an address for others to come by: what the pod sends unasked is its own, as what it asks a VIP. */
 	if (packet->protocol == IPPROTO_UDP &&
 	    (is_any_node(&source->vips[0].address) || is_vip(&packet->destination))) {
-		open_direct(key, packet);
+		open_direct(key, packet, FLOW_POD_BEGAN);
 		return PASS;
 	}
 	if (packet->protocol == IPPROTO_UDP && has_one_vip(source) && open_from_pod(key, source, &flow)) {

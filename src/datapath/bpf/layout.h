@@ -180,6 +180,7 @@ enum flow_flags {
 	FLOW_TRANSLATED = 16384,     /* FLOW_FORWARDED, and with an address of this node: see snat.h */
 	FLOW_POD_FIRST = 32768,      /* a translation, out: the pod has closed first, or at once with the client */
 	FLOW_HAIRPIN = 65536,        /* the VIP stands for the client at the pod, see hairpin.h */
+	FLOW_POD_BEGAN = 131072,     /* FLOW_DIRECT, out: nothing had come to the pod before */
 };
 
 /* What both halves of a flow have. */

@@ -65,6 +65,35 @@ static __noinline bool is_at_node_port(struct __sk_buff *skb, struct packet *tup
 	return false;
 }
 
+/* Whether the datagram in the map comes from a node port: its answer would be the next request there, and that one's
+ * answer here, for ever. Of this node a socket may have the port all the same. A function of its own to the verifier,
+ * as those of ranges.h. */
+__noinline int is_from_node_port(struct __sk_buff *skb)
+{
+	struct packet *packet = packet_at(SCRATCH_PACKET), *answer;
+	struct frontend_key key = {};
+
+	if (!packet || packet->protocol != IPPROTO_UDP)
+		return false;
+	key.address = any_node_address(is_ipv6(packet));
+	key.port = packet->source_port;
+	key.protocol = IPPROTO_UDP;
+	if (!bpf_map_lookup_elem(&frontends, &key))
+		return false;
+	if (bpf_map_lookup_elem(&nodes, &packet->source))
+		return true;
+	answer = is_of_this_node(&packet->source) ? blank_packet(SCRATCH_QUOTE) : 0;
+	if (!answer)
+		return false;
+	answer->family = packet->family;
+	answer->protocol = IPPROTO_UDP;
+	answer->source = packet->destination;
+	answer->source_port = packet->destination_port;
+	answer->destination = packet->source;
+	answer->destination_port = packet->source_port;
+	return !has_socket(skb, answer);
+}
+
 /* An error about what a pod has sent from a node port. */
 static __noinline bool is_error_at_node_port(struct __sk_buff *skb, const struct packet *packet, bool is_ours)
 {

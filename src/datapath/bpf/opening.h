@@ -31,6 +31,20 @@ enum trial {
 	TRIAL_TAKEN,
 };
 
+/* Whether the port that the client of the passage is to have at the pod is one of a frontend at the same address. */
+static __always_inline bool is_frontend_beside(const struct passage *passage)
+{
+	const struct packet *packet = packet_at(SCRATCH_PACKET);
+	struct frontend_key key = {};
+
+	if (!packet)
+		return true;
+	key.address = frontend_address(packet);
+	key.port = passage->half.client_port;
+	key.protocol = passage->key.protocol;
+	return bpf_map_lookup_elem(&frontends, &key);
+}
+
 /* Whether the flow of the passage may have this port of its client at the pod; it is left in the passage. */
 __noinline int try_client_port(__u32 trial)
 {
@@ -45,8 +59,8 @@ __noinline int try_client_port(__u32 trial)
 	passage->half.client_port = client_port_after(passage->key.source_port, trial);
 	if (!passage->half.client_port)
 		return TRIAL_TAKEN;
-	/* What the pod asks the VIP would look like what it answers, where it asks from the port of the backend. */
-	if (is_hairpin(&passage->half) && passage->half.client_port == passage->key.destination_port)
+	/* What the pod asks a Service there would look like what it answers, where it asks from the port of the backend. */
+	if (is_hairpin(&passage->half) && is_frontend_beside(passage))
 		return TRIAL_TAKEN;
 	out_key->destination_port = passage->half.client_port;
 	other = find_proved(out_key);

@@ -447,12 +447,11 @@ static __always_inline bool is_icmp_error(const struct packet *packet, __u8 type
 			type == ICMP_PARAMETER_PROBLEM;
 }
 
-/* The answer would come back as the next request, for ever (LAND). The stack takes no packet from an address of its
- * own, and a VIP is none to it. */
+/* The answer would come back as the next request, for ever (LAND), also where the ports are of two Services. The stack
+ * takes no packet from an address of its own, and a VIP is none to it. */
 static __always_inline bool is_from_itself(const struct packet *packet)
 {
-	return packet->source_port == packet->destination_port &&
-	       is_same_address(&packet->source, &packet->destination);
+	return is_same_address(&packet->source, &packet->destination);
 }
 
 /* A SYN, or an INIT. */

@@ -119,13 +119,15 @@ static __noinline bool is_translation_free(const struct packet *packet, const st
 
 /* Whether the packet in the map may begin a flow: HERE, and whom its frontend names in `choices`; or an outcome. What
  * goes where a flow before it on its tuple was handed on is judged by nobody else: here no node comes behind. */
-static __noinline int judge_first(const struct packet *packet)
+static __noinline int judge_first(struct __sk_buff *skb, const struct packet *packet)
 {
 	enum choice choice;
 
 	/* Past the stack, which takes no packet from such a source (RFC 1812 5.3.7). */
 	if (packet->position != LATER_FRAGMENT && !is_answerable(packet))
 		return drop(REASON_NOT_ANSWERABLE);
+	if (is_from_node_port(skb))
+		return drop(REASON_BAD_HEADER);
 	choice = choose_anew(SCRATCH_PACKET, true);
 	if (choice == CHOICE_NOT_LET_IN)
 		return drop(REASON_SOURCE_NOT_ALLOWED);
@@ -176,7 +178,7 @@ static __noinline int find_or_open(struct __sk_buff *skb, const struct packet *p
 	}
 	if (!begins(packet))
 		return REFUSE + REASON_SNAT_UNKNOWN;
-	answer = judge_first(packet);
+	answer = judge_first(skb, packet);
 	if (answer)
 		return answer;
 	/* What was known of the tuple was of a flow that is over: the next one of these goes where new flows go. */
