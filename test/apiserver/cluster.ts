@@ -151,7 +151,8 @@ export async function startCluster(
       const child = execFile(binaries.kubectl, full, { maxBuffer: 64 * 2 ** 20 }, (error, stdout, stderr) =>
         error === null ? resolve(stdout) : reject(new Error(`kubectl ${args.join(' ')}: ${stderr.trim()}`)),
       )
-      child.stdin?.end(stdin)
+      // Who ends without reading it has said why.
+      child.stdin?.on('error', () => {}).end(stdin)
     })
   return {
     folder,
