@@ -32,8 +32,8 @@ interface IpHeader {
   readonly addressBytes: number
   /** What is neither address; `payload` in octets. */
   readonly write: (view: DataView, protocol: number, payload: number) => void
-  /** Of a network for documentation (RFC 5737, RFC 3849): no client has it. */
-  readonly source: string
+  /** Of networks for documentation (RFC 5737, RFC 3849): no client has them. One may be an address of a lab. */
+  readonly sources: readonly [string, string]
 }
 
 const headers: Readonly<Record<'ipv4' | 'ipv6', IpHeader>> = {
@@ -48,7 +48,7 @@ const headers: Readonly<Record<'ipv4' | 'ipv6', IpHeader>> = {
       view.setUint8(8, 64)
       view.setUint8(9, protocol)
     },
-    source: '203.0.113.254',
+    sources: ['203.0.113.254', '192.0.2.254'],
   },
   ipv6: {
     etherType: 0x86dd,
@@ -61,7 +61,7 @@ const headers: Readonly<Record<'ipv4' | 'ipv6', IpHeader>> = {
       view.setUint8(6, protocol)
       view.setUint8(7, 64)
     },
-    source: '2001:db8:4845:5052::fe',
+    sources: ['2001:db8:4845:5052::fe', '2001:db8:4845:5053::fe'],
   },
 }
 
@@ -127,8 +127,7 @@ function firstPacketAgain(place: Place, header: IpHeader): Uint8Array {
   const name = `${protocol} ${header.bytes}`
   const frame = drafts.get(name) ?? firstPacket(place, header)
   drafts.set(name, frame)
-  const octets = addressBytes(parseAddress(address) ?? 0)
-  frame.set(octets, ethernetBytes + header.addressesAt + header.addressBytes)
+  setAddresses(frame, address, header)
   const portAt = ethernetBytes + header.bytes + 2
   frame[portAt] = port >> 8
   frame[portAt + 1] = port & 0xff
@@ -141,8 +140,7 @@ function firstPacket({ address, protocol, port }: Place, header: IpHeader): Uint
   const frame = new Uint8Array(ethernetBytes + header.bytes + payload)
   new DataView(frame.buffer).setUint16(12, header.etherType)
   header.write(new DataView(frame.buffer, ethernetBytes), ipProtocols[protocol], payload)
-  for (const [i, text] of [header.source, address].entries())
-    frame.set(addressBytes(parseAddress(text) ?? 0), ethernetBytes + header.addressesAt + i * header.addressBytes)
+  setAddresses(frame, address, header)
   const transport = new DataView(frame.buffer, ethernetBytes + header.bytes)
   transport.setUint16(0, 65_535)
   transport.setUint16(2, port)
@@ -151,6 +149,17 @@ function firstPacket({ address, protocol, port }: Place, header: IpHeader): Uint
     transport.setUint8(13, synFlag)
   } else if (protocol === 'UDP') transport.setUint16(4, payload)
   return frame
+}
+
+/** What comes from where it goes to is dropped. */
+function setAddresses(
+  frame: Uint8Array,
+  address: string,
+  { sources, addressesAt, addressBytes: size }: IpHeader,
+): void {
+  const source = sources.find((each) => each !== address) ?? ''
+  for (const [i, text] of [source, address].entries())
+    frame.set(addressBytes(parseAddress(text) ?? 0), ethernetBytes + addressesAt + i * size)
 }
 
 /** Where packets for a frontend come; undefined: nowhere yet. */

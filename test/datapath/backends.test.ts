@@ -165,3 +165,17 @@ test('what is written is proved by a first packet, which leaves no trace; one th
     assert.throws(() => probe(datapath.programs.egress, place, [pod]), untranslated)
   }
 })
+
+test('an address from which probes come is served as any other', { skip }, (t) => {
+  const datapath = kernelFixture(t).open()
+  const [ipv4, ipv6] = ['10.1.1.1', 'fd00::1']
+  for (const [address, pod] of [
+    ['203.0.113.254', ipv4],
+    ['192.0.2.254', ipv4],
+    ['2001:db8:4845:5052::fe', ipv6],
+    ['2001:db8:4845:5053::fe', ipv6],
+  ] as const)
+    for (const protocol of ['TCP', 'UDP'] as const)
+      datapath.upsert(frontendOf(address, 80, [{ address: pod, port: 8080 }], protocol))
+  assert.deepEqual(datapath.status.problems, [])
+})

@@ -69,7 +69,7 @@ class Early {
     const [found] = datapath.status.acceleration?.interfaces ?? []
     // A second agent leaves it to the first one.
     if (/of somebody else/.test(found?.reason ?? '')) return
-    const { packets: _, ...rest } = found ?? {}
+    const { packets: _, takes: __, ...rest } = found ?? {}
     assert.deepEqual(rest, { interface: this.#name, mode: 'native' })
   }
 
