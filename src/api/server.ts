@@ -126,10 +126,18 @@ function watchSocket(
       // A folder that cannot be made now may be later.
     }
   }
-  const look = (): void =>
-    void stat(socket).catch((error: NodeJS.ErrnoException) => {
+  let isLooking = false
+  // One at a time: what the one before has made is not to be made once more.
+  const look = (): void => {
+    if (isLooking) return
+    isLooking = true
+    const missing = (error: NodeJS.ErrnoException): void => {
       if (!isEnded && error.code === 'ENOENT') again()
-    })
+    }
+    void stat(socket)
+      .then(() => {}, missing)
+      .finally(() => (isLooking = false))
+  }
   const timer = setInterval(look, lookMs).unref()
   const end = (): void => {
     isEnded = true

@@ -167,9 +167,10 @@ test('a socket that somebody removes, with its folder or without, is there again
   const connected = net.connect(path)
   await once(connected, 'connect')
   rmSync(path)
-  await waitFor('the socket', () => again === 1 && existsSync(path))
+  await waitFor('the socket', () => again >= 1 && existsSync(path))
+  const before = again
   rmSync(dirname(path), { recursive: true })
-  await waitFor('the socket', () => again === 2 && existsSync(path))
+  await waitFor('the socket', () => again > before && existsSync(path))
   assert.equal((await fetchStatus({ socket: path })).node, 'node1')
   assert.equal(statSync(path).mode & 0o777, 0o600)
   connected.write('GET /readyz HTTP/1.1\r\nHost: herald\r\n\r\n')
