@@ -28,7 +28,7 @@ import { lookAtFolder } from './agent/manifests-folder.ts'
 import { NetfilterWatch } from './agent/netfilter-watch.ts'
 import { type NodeSockets, nodeSockets } from './agent/node-sockets.ts'
 import { snatAbility } from './agent/snat-ability.ts'
-import { lockState } from './agent/state-lock.ts'
+import { StateLock } from './agent/state-lock.ts'
 import { systemLinks } from './agent/system-links.ts'
 import { TunnelTeller } from './agent/tunnel-teller.ts'
 import { createViews } from './agent/views.ts'
@@ -88,11 +88,11 @@ export async function runAgent(options: AgentOptions, begin: Begin, signals: Fir
   // What Node itself has to say may be lost like any line of the log; a hang-up during the start is no reason to die.
   process.stderr.on('error', () => {})
   process.on('SIGHUP', () => {})
-  const release = lockState(options.stateDir)
+  const lock = new StateLock(options.stateDir)
   try {
-    return await runLocked({ options, begin, signals, log, output })
+    return await runLocked({ options, begin, signals, log, output, lock })
   } finally {
-    release()
+    lock.end()
   }
 }
 
@@ -102,10 +102,11 @@ interface Start {
   readonly signals: FirstSignal
   readonly log: Logger
   readonly output: LogOutput
+  readonly lock: StateLock
 }
 
-async function runLocked({ options, begin, signals, log, output }: Start): Promise<number> {
-  const marker = new RestartMarker(options.stateDir)
+async function runLocked({ options, begin, signals, log, output, lock }: Start): Promise<number> {
+  const marker = new RestartMarker(options.stateDir, systemClock, () => lock.keep())
   if (signals.first !== undefined) return endedEarly(signals, log)
   const opened = await openNode(options, marker, log)
   const { source, server: asked, translator, reading, datapath, releaseBpffs, watch } = opened

@@ -51,9 +51,12 @@ export class RestartMarker {
   readonly patience: Clock
   readonly #file: string
   readonly #bootId: string
+  readonly #keepLock: () => void
 
-  constructor(stateDir: string, patience: Clock = systemClock) {
+  /** `keepLock`: asked where the folder may be another one by now; what it throws keeps this process out of it. */
+  constructor(stateDir: string, patience: Clock = systemClock, keepLock: () => void = () => {}) {
     makeFolder(stateDir, 0o700)
+    this.#keepLock = keepLock
     this.folder = stateDir
     this.patience = patience
     this.#file = join(stateDir, 'sessions')
@@ -77,6 +80,7 @@ export class RestartMarker {
   /** The same without holding the loop, and where the folder itself is gone. */
   async setLater(): Promise<void> {
     makeFolder(this.folder, 0o700)
+    this.#keepLock()
     await replaceOwnFileLater(this.#file, this.#text)
   }
 

@@ -2,6 +2,7 @@
  * One agent for one state directory. The folder itself is locked, which asks its file system for nothing, and the file
  * `lock` in it, as earlier versions do alone. Where a disk has gone read-only, or is full, a restart goes on without.
  */
+import { statSync } from 'node:fs'
 import { join } from 'node:path'
 import { HeraldError, messageOf } from '../errors.ts'
 import { lockPath } from '../sys/flock.ts'
@@ -9,6 +10,38 @@ import { makeFolder } from '../sys/folder.ts'
 
 /** What a disk answers that takes nothing. */
 const takesNothing = ['EROFS', 'ENOSPC', 'EDQUOT', 'EIO']
+
+/** The lock of a running agent, which follows the path: another folder may come in the place of the one it locked. */
+export class StateLock {
+  readonly #stateDir: string
+  #release: () => void
+  #held: string
+
+  constructor(stateDir: string) {
+    this.#stateDir = stateDir
+    this.#release = lockState(stateDir)
+    this.#held = placeOf(stateDir)
+  }
+
+  /** Throws as {@link lockState}: another agent may have it by now. */
+  keep(): void {
+    const now = placeOf(this.#stateDir)
+    if (now === this.#held) return
+    const release = lockState(this.#stateDir)
+    this.#release()
+    this.#release = release
+    this.#held = now
+  }
+
+  end(): void {
+    this.#release()
+  }
+}
+
+function placeOf(path: string): string {
+  const { dev, ino } = statSync(path)
+  return `${dev} ${ino}`
+}
 
 /** The answer releases it. Throws ERR_ALREADY_RUNNING, or ERR_SYSCALL where there can be no such folder. */
 export function lockState(stateDir: string): () => void {

@@ -5,7 +5,16 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
 import { randomFillSync } from 'node:crypto'
-import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import net from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -126,9 +135,12 @@ function exited(child: ChildProcess): Promise<number | null> {
 /** What an agent that must not start says, and its exit code. */
 async function refusal(...flags: string[]): Promise<{ readonly code: number | null; readonly text: string }> {
   const child = start(...flags)
+  const patience = setTimeout(() => child.kill('SIGKILL'), 60_000)
   let text = ''
   child.stderr?.on('data', (chunk: Buffer) => (text += chunk.toString()))
-  return { code: await exited(child), text }
+  const code = await exited(child)
+  clearTimeout(patience)
+  return { code, text }
 }
 
 function write(name: string, text: string): void {
@@ -341,12 +353,13 @@ test('the folder deleted, a file in its place, and the folder back: what was rea
   await routes(held)
 })
 
-test('a state directory that goes away costs the mark of a restart, not the process', async () => {
+test('a state directory that goes away costs the mark of a restart for a while, not the process', async () => {
   renameSync(state, `${state}.away`)
   write('policy.yaml', policy.replace(neighbor(hostileAddress), ''))
-  await waitFor('the problem to be told', () => output.includes('takes no mark'))
+  await waitFor('the problem to be told', () => output.includes('takes no record'))
   assert.equal(await received(), held)
-  renameSync(`${state}.away`, state)
+  // Made anew, it is locked anew as well: see below.
+  await waitFor('the mark to be there again', () => existsSync(join(state, 'sessions')))
 })
 
 test(
