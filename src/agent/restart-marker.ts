@@ -51,12 +51,16 @@ export class RestartMarker {
   readonly patience: Clock
   readonly #file: string
   readonly #bootId: string
-  readonly #keepLock: () => void
+  /** Before something is written while the agent runs: rejects where another agent has the folder by now. */
+  readonly keepLock: () => Promise<void>
 
-  /** `keepLock`: asked where the folder may be another one by now; what it throws keeps this process out of it. */
-  constructor(stateDir: string, patience: Clock = systemClock, keepLock: () => void = () => {}) {
+  constructor(
+    stateDir: string,
+    patience: Clock = systemClock,
+    keepLock: () => Promise<void> = () => Promise.resolve(),
+  ) {
     makeFolder(stateDir, 0o700)
-    this.#keepLock = keepLock
+    this.keepLock = keepLock
     this.folder = stateDir
     this.patience = patience
     this.#file = join(stateDir, 'sessions')
@@ -80,7 +84,7 @@ export class RestartMarker {
   /** The same without holding the loop, and where the folder itself is gone. */
   async setLater(): Promise<void> {
     makeFolder(this.folder, 0o700)
-    this.#keepLock()
+    await this.keepLock()
     await replaceOwnFileLater(this.#file, this.#text)
   }
 
@@ -94,6 +98,10 @@ export class RestartMarker {
 
   /** Sessions were ended by a Cease: the next start is a first start. A file system that does not answer keeps it. */
   async clear(): Promise<void> {
-    await answerWithin(this.patience, rm(this.#file, { force: true }))
+    const clear = (): Promise<void> => rm(this.#file, { force: true })
+    await answerWithin(
+      this.patience,
+      this.keepLock().then(clear, () => {}),
+    )
   }
 }

@@ -119,7 +119,10 @@ export class StateKeeper {
     const { record, marker, faults, inForce, inForceMark } = this.#ports
     this.#remembered = inForceMark()
     try {
-      await this.#answered(() => record.write(inForce()))
+      await this.#answered(async () => {
+        await marker.keepLock()
+        await record.write(inForce())
+      })
       faults.clear('state record', '')
     } catch (error) {
       this.#remembered = ''

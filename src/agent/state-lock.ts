@@ -2,7 +2,8 @@
  * One agent for one state directory. The folder itself is locked, which asks its file system for nothing, and the file
  * `lock` in it, as earlier versions do alone. Where a disk has gone read-only, or is full, a restart goes on without.
  */
-import { statSync } from 'node:fs'
+import { type Stats, statSync } from 'node:fs'
+import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { HeraldError, messageOf } from '../errors.ts'
 import { lockPath } from '../sys/flock.ts'
@@ -20,12 +21,12 @@ export class StateLock {
   constructor(stateDir: string) {
     this.#stateDir = stateDir
     this.#release = lockState(stateDir)
-    this.#held = placeOf(stateDir)
+    this.#held = placeOf(statSync(stateDir))
   }
 
-  /** Throws as {@link lockState}: another agent may have it by now. */
-  keep(): void {
-    const now = placeOf(this.#stateDir)
+  /** Before something is written there. Rejects as {@link lockState} throws: another agent may have it by now. */
+  async keep(): Promise<void> {
+    const now = placeOf(await stat(this.#stateDir))
     if (now === this.#held) return
     const release = lockState(this.#stateDir)
     this.#release()
@@ -38,10 +39,7 @@ export class StateLock {
   }
 }
 
-function placeOf(path: string): string {
-  const { dev, ino } = statSync(path)
-  return `${dev} ${ino}`
-}
+const placeOf = ({ dev, ino }: Stats): string => `${dev} ${ino}`
 
 /** The answer releases it. Throws ERR_ALREADY_RUNNING, or ERR_SYSCALL where there can be no such folder. */
 export function lockState(stateDir: string): () => void {

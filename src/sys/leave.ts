@@ -1,7 +1,7 @@
 /**
  * The end of the process, which waits for nothing. Node's own way out waits for its other threads: for one that a file
  * system holds which does not answer, and now and then for one of the engine's for good (nodejs/node issues 54918,
- * 64274): an agent that is told to end while it loads on a busy machine met that once in some dozens of ends.
+ * 64274): an agent that is told to end while it loads on a busy machine met that once in some twenty ends.
  */
 import { libc } from './libc.ts'
 

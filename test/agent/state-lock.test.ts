@@ -1,12 +1,16 @@
 /** One agent for one state directory, also where the disk takes nothing: a restart goes on. */
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { lockState } from '../../src/agent/state-lock.ts'
+import { lockState, StateLock } from '../../src/agent/state-lock.ts'
+import { StateKeeper } from '../../src/agent/state-keeper.ts'
+import { InForceRecord } from '../../src/agent/in-force.ts'
+import { RestartMarker } from '../../src/agent/restart-marker.ts'
+import { VirtualClock } from '../../src/clock/virtual-clock.ts'
 import { lockPath } from '../../src/sys/flock.ts'
 import { inFolder } from '../k8s/manifests.ts'
 
@@ -22,6 +26,35 @@ test('a second one is refused, also beside an agent of a version that locks the 
     const former = lockPath(join(state, 'lock'), 'file')
     assert.throws(() => lockState(state), { code: 'ERR_ALREADY_RUNNING' })
     former()
+    lockState(state)()
+  }))
+
+test('another folder in the place of the one that is locked is locked in its turn, unless another agent has it', () =>
+  inFolder(async (folder) => {
+    const state = join(folder, 'state')
+    const lock = new StateLock(state)
+    renameSync(state, `${state}.away`)
+    await assert.rejects(lock.keep(), { code: 'ENOENT' })
+    mkdirSync(state)
+    const other = lockState(state)
+    const clock = new VirtualClock()
+    const raised: string[] = []
+    const faults = { raise: (key: string) => raised.push(key), clear: () => {} }
+    const marker = new RestartMarker(state, clock, () => lock.keep())
+    const record = new InForceRecord(state)
+    const inForce = { neighbors: [], prefixes: ['10.0.0.1/32'] }
+    const same = { inForce: () => inForce, inForceMark: () => 'first', announcedCount: () => 1 }
+    await new StateKeeper({ clock, faults, marker, record, ...same }).stop()
+    await assert.rejects(marker.setLater(), { code: 'ERR_ALREADY_RUNNING' })
+    writeFileSync(join(state, 'sessions'), 'of the other one')
+    await marker.clear()
+    assert.deepEqual(readdirSync(state).sort(), ['lock', 'sessions'])
+    assert.deepEqual(raised, ['state record'])
+    other()
+    await marker.setLater()
+    assert.throws(() => lockState(state), { code: 'ERR_ALREADY_RUNNING' })
+    lockState(`${state}.away`)()
+    lock.end()
     lockState(state)()
   }))
 
