@@ -7,7 +7,7 @@
  * Memory for the maps of flows is half of it where none are pinned. Two other threads make them then, before the object
  * is loaded, which finds them pinned.
  */
-import { existsSync, unlinkSync } from 'node:fs'
+import { existsSync, rmSync } from 'node:fs'
 import { cpus, release } from 'node:os'
 import { HeraldError } from '../errors.ts'
 import { BpfObject } from '../sys/bpf.ts'
@@ -196,7 +196,7 @@ function* loadedFor(
       return { object: yield { prepare: prepared, ahead }, isTranslating }
     } catch (error) {
       // As libbpf does it with those that it makes by itself.
-      for (const path of missing.values()) if (existsSync(path)) unlinkSync(path)
+      for (const path of missing.values()) unpin(path)
       throw namedRefusal(error, release())
     }
   }
@@ -208,6 +208,15 @@ function* loadedFor(
     if (handOver !== undefined)
       opening.log('this kernel cannot hand on replies while flows are copied: some of the newest may be sent again')
     return yield* load(undefined, false)
+  }
+}
+
+/** A file system that takes nothing any more keeps it; what went wrong before is what is said. */
+function unpin(path: string): void {
+  try {
+    rmSync(path, { force: true })
+  } catch {
+    // The next start takes it over, or makes it anew.
   }
 }
 
